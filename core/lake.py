@@ -1,0 +1,116 @@
+"""The lake: everything derived, in folders named by the content that made it.
+
+A step computes the digest of its inputs, its configuration and its code. Where the folder of that digest is
+complete the step is skipped; otherwise it is built beside its place and renamed into it, so that a crash
+leaves nothing half-written under a final name and an artefact never changes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from core.errors import BusyError, StorageError
+
+CORE = Path(__file__).resolve().parent
+
+
+def content_digest(**parts: Any) -> str:
+    """SHA-256, in hex, of JSON-able parts; the order of keys does not matter."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256, in hex, of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def code_digest(*names: str) -> str:
+    """SHA-256 of the source of the named parts of `core/` (`"prepare"`, `"errors.py"`): new code, new key."""
+    digest = hashlib.sha256()
+    for name in names:
+        root = CORE / name
+        for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
+            digest.update(path.relative_to(CORE).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def build_once(folder: Path, build: Callable[[Path], None]) -> bool:
+    """Make sure that `folder` exists, made by `build(temporary_folder)`; True if it was there already.
+
+    Raises:
+        BusyError: another process is building the same folder.
+        StorageError: writing failed (disk full, no permission); nothing is left behind.
+    """
+    if folder.is_dir():
+        return True
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder.with_name(f".{folder.name}.lock")):
+            if folder.is_dir():
+                return True
+            for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            temporary = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
+            temporary.mkdir()
+            try:
+                build(temporary)
+                temporary.rename(folder)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise StorageError(f"could not write {folder}: {error}") from error
+    return False
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file beside its place, flush it to the disk and rename it into place."""
+    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"could not write {path}: {error}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically; NaN and infinity are refused."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def exclusive(lock: Path) -> Iterator[None]:
+    """Hold a lock file for this process; the system frees it however the process ends.
+
+    Raises:
+        BusyError: another process holds it; the message names its process id.
+    """
+    with lock.open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise BusyError(f"{lock.parent} is in use by process {owner}") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

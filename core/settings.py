@@ -1,0 +1,31 @@
+"""Machine settings: where things are kept and what they run on.
+
+They come from the environment with the prefix `TIMELOOM_`; what a job does is in `core.config`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """Settings of this machine, read from `TIMELOOM_*` variables."""
+
+    model_config = SettingsConfigDict(env_prefix="TIMELOOM_", frozen=True)
+
+    home: Path = Field(default=PROJECT_ROOT / "data" / "lake", description="The lake: everything derived.")
+    catalog: Path = Field(default=PROJECT_ROOT / "data" / "catalog", description="Folder of dataset files.")
+    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    threads: int = Field(default=1, ge=1, description="Torch threads of a training on the CPU.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")
+
+    @property
+    def lake(self) -> Path:
+        """The lake as an absolute path: workers change their working directory."""
+        return self.home.expanduser().resolve()
