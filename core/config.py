@@ -138,7 +138,7 @@ def build_job(
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}: choose one of {', '.join(get_args(Preset))}")
     tree: dict[str, Any] = {"dataset": dataset.model_dump(exclude_unset=True)}
-    _merge(tree, PRESETS[preset])  # type: ignore[index]
+    _merge(tree, PRESETS[preset])
     _merge(tree, values or {})
     for override in overrides:
         _merge(tree, parse_override(override))

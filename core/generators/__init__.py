@@ -1,1 +1,1 @@
-"""TODO"""
+"""Generators of windows behind one protocol; `registry.GENERATORS` lists them by kind."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Building blocks of the generators."""

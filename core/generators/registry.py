@@ -1,0 +1,34 @@
+"""Generators by the name that the configuration's `model.kind` gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import StorageError
+from core.generators.base import Generator
+from core.generators.timegan import TimeGAN
+
+GENERATORS: dict[str, type[Generator]] = {TimeGAN.kind: TimeGAN}
+
+
+def new_generator(options: Mapping[str, Any], *, length: int, features: int, seed: int) -> Generator:
+    """An untrained generator from the configuration's section `model`."""
+    arguments = dict(options)
+    return GENERATORS[arguments.pop("kind")](length=length, features=features, seed=seed, **arguments)
+
+
+def load_generator(folder: Path) -> Generator:
+    """The generator that was saved in a folder.
+
+    Raises:
+        StorageError: the folder holds none, or one of an unknown kind.
+    """
+    try:
+        kind = json.loads((folder / "generator.json").read_text(encoding="utf-8"))["kind"]
+        generator = GENERATORS[kind]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{folder} holds no generator that this version knows: {error}") from error
+    return generator.load(folder)

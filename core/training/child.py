@@ -1,0 +1,166 @@
+"""Running a training in a process of its own: it can be killed, timed out, followed and resumed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core import errors
+from core.errors import TrainingError
+from core.lake import CORE, code_digest, content_digest, write_json
+from core.training.job import TrainingJob
+from core.training.loop import LoopResult
+from core.training.metrics import Point, read_points
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 30.0
+"""How long a stopped training may take to write its checkpoint before it is killed."""
+_LOG_TAIL = 2000
+
+# What cannot change the weights that come out.
+_WITHOUT_EFFECT = ("checkpoint_every_seconds", "log_every", "timeout_seconds")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is."""
+
+    phase: str
+    step: int
+    done: int
+    """Iterations over all phases."""
+    total: int
+
+
+def job_key(job: TrainingJob) -> str:
+    """Content key of a training: its data, configuration, seed and code, not the machine it runs on."""
+    training = {key: value for key, value in job.training.items() if key not in _WITHOUT_EFFECT}
+    code = code_digest("networks", "generators", "training", "tensors.py", "prepare/series.py")
+    window = [job.window_length, job.window_stride]
+    return content_digest(data=job.digest, window=window, model=job.model, training=training, code=code)
+
+
+def finished(run_dir: Path) -> LoopResult | None:
+    """The result of a training that ended well, if it did."""
+    path = run_dir / "result.json"
+    return LoopResult(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def run_training(
+    job: TrainingJob,
+    run_dir: Path,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_points: Callable[[list[Point]], None] = lambda _: None,
+    timeout_seconds: float | None = None,
+) -> LoopResult:
+    """Train in a child process and wait for it, telling the callbacks what it writes.
+
+    Whatever interrupts the wait (Ctrl-C, cancellation, an error in a callback) stops the child, which
+    leaves a checkpoint, before it goes on up.
+
+    Raises:
+        TimeloomError: what the child raised, by the same class.
+        TrainingError: the child died (killed, out of memory) or ran over `timeout_seconds`.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_dir / "job.json", asdict(job))
+    started = time.monotonic()
+    follower = _Follower(run_dir, on_progress, on_points)
+    with _child(run_dir) as process:
+        while process.poll() is None:
+            if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
+                raise TrainingError(
+                    f"training ran longer than training.timeout_seconds={timeout_seconds:g}; its checkpoint "
+                    f"is in {run_dir}: run again to resume"
+                )
+            time.sleep(POLL_SECONDS)
+            follower.poll()
+    follower.poll()
+    if process.returncode == 0 and (result := finished(run_dir)):
+        return result
+    raise _failure(run_dir, process.returncode)
+
+
+@contextmanager
+def _child(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "PYTHONPATH": str(CORE.parent), "PYTHONUNBUFFERED": "1"}
+    with (run_dir / "training.log").open("ab") as log:
+        # A session of its own: Ctrl-C in the terminal reaches the parent alone, which then stops the child.
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", "core.training", str(run_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        logger.warning("training did not stop within %g s of SIGTERM and is killed", STOP_SECONDS)
+        process.kill()
+        process.wait()
+
+
+def _failure(run_dir: Path, code: int) -> TrainingError | errors.TimeloomError:
+    path = run_dir / "error.json"
+    if path.is_file():
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        kind: type[errors.TimeloomError] = getattr(errors, tree["type"], TrainingError)
+        return kind(tree["message"])
+    tail = (run_dir / "training.log").read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return TrainingError(f"the training process {how}; the end of {run_dir / 'training.log'}:\n{tail}")
+
+
+class _Follower:
+    """Reads what the child writes and passes on what is new."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        on_progress: Callable[[Progress], None],
+        on_points: Callable[[list[Point]], None],
+    ) -> None:
+        self.run_dir = run_dir
+        self.on_progress = on_progress
+        self.on_points = on_points
+        self.offset = 0
+        self.seen: set[tuple[str, int]] = set()
+        self.progress: Progress | None = None
+
+    def poll(self) -> None:
+        path = self.run_dir / "progress.json"
+        if path.is_file():
+            progress = Progress(**json.loads(path.read_text(encoding="utf-8")))
+            if progress != self.progress:
+                self.progress = progress
+                self.on_progress(progress)
+        metrics = self.run_dir / "metrics.jsonl"
+        if metrics.is_file() and metrics.stat().st_size < self.offset:
+            self.offset = 0  # a resumed child dropped the points past its checkpoint and writes them anew
+        points, self.offset = read_points(metrics, self.offset)
+        new = [point for point in points if (point.phase, point.step) not in self.seen]
+        self.seen |= {(point.phase, point.step) for point in new}
+        if new:
+            self.on_points(new)
