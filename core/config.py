@@ -84,6 +84,9 @@ class EvaluationConfig(Section):
     discriminative_iterations: int = Field(default=2000, ge=1, description="Training steps of a classifier.")
     predictive_iterations: int = Field(default=5000, ge=1, description="Training steps of a forecaster.")
     batch_size: int = Field(default=128, ge=2, description="Windows in a batch of a judge.")
+    max_windows: int = Field(
+        default=10_000, ge=10, description="Most real windows judged, drawn at random, and as many synthetic."
+    )
     plot_windows: int = Field(default=1000, ge=10, description="Windows drawn in PCA and t-SNE, each kind.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes the sample and the judges.")
 

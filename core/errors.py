@@ -36,6 +36,12 @@ class TrainingInterruptedError(TrainingError):
     """Training was told to stop and left a checkpoint; running the same job again resumes."""
 
 
+class TrainingKilledError(TrainingError):
+    """The training process died from outside (out of memory, a signal); its checkpoint is there to resume."""
+
+    retryable = True
+
+
 class StorageError(TimeloomError):
     """A file could not be written or read back: disk, permissions, a damaged artefact."""
 

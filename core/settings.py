@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     catalog: Path = Field(default=PROJECT_ROOT / "data" / "catalog", description="Folder of dataset files.")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     threads: int = Field(default=1, ge=1, description="Torch threads of a training on the CPU.")
+    prefect_port: int = Field(default=4200, ge=1, le=65535, description="Of the embedded Prefect server.")
+    mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Of the MLflow page of `timeloom ui`.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")
 
     @property

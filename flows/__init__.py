@@ -1,1 +1,1 @@
-"""TODO"""
+"""One flow per job that a user schedules, and the command line."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Judging synthetic windows against real ones: scores, pictures and a report."""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core import errors
-from core.errors import TrainingError
+from core.errors import TimeloomError, TrainingError, TrainingKilledError
 from core.lake import CORE, code_digest, content_digest, write_json
 from core.training.job import TrainingJob
 from core.training.loop import LoopResult
@@ -122,15 +122,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _failure(run_dir: Path, code: int) -> TrainingError | errors.TimeloomError:
+def _failure(run_dir: Path, code: int) -> TimeloomError:
     path = run_dir / "error.json"
     if path.is_file():
         tree = json.loads(path.read_text(encoding="utf-8"))
-        kind: type[errors.TimeloomError] = getattr(errors, tree["type"], TrainingError)
+        kind: type[TimeloomError] = getattr(errors, tree["type"], TrainingError)
         return kind(tree["message"])
     tail = (run_dir / "training.log").read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return TrainingError(f"the training process {how}; the end of {run_dir / 'training.log'}:\n{tail}")
+    end = f"; the end of {run_dir / 'training.log'}:\n{tail}"
+    if code < 0:
+        return TrainingKilledError(f"the training process was killed by signal {-code}{end}")
+    return TrainingError(f"the training process ended with exit code {code}{end}")
 
 
 class _Follower:

@@ -138,5 +138,5 @@ def check_job(job: TrainingJob, windows: int) -> None:
         ConfigError: the device is missing, or there are fewer windows than make a batch sensible.
     """
     resolve_device(job.device)
-    if windows < 2:  # noqa: PLR2004 - the batch moments need two windows
+    if windows < 2:
         raise ConfigError(f"expected at least 2 windows to train on, got {windows}: bring a longer series")

@@ -1,0 +1,139 @@
+"""What a data file says about itself: delimiter, time column, calendar or frequency."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core.catalog import DatasetConfig, FileSource, TimeConfig
+from core.prepare.calendars import calendar_sessions
+from core.prepare.columns import guess_time, is_numeric, not_numbers, only_decimal_commas
+from core.prepare.stamps import label, read_stamps
+from core.prepare.timeline import DAY, infer_frequency, most_common_step, wall_clock
+from core.sources.csv_file import CSV_ENDINGS
+from core.sources.load import Loaded, read_source
+from core.sources.parquet_file import PARQUET_ENDINGS
+
+CALENDAR = "XNYS"
+MIN_MATCH = 0.995
+_MAX_NAME = 64
+
+
+def infer_dataset(path: Path) -> tuple[DatasetConfig, tuple[str, ...]]:
+    """Describe a file that no YAML describes; nothing is dropped or mended for it.
+
+    Returns:
+        The dataset, and one sentence for each inference.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: it cannot be read.
+    """
+    dataset = DatasetConfig(name=slug(path), source=FileSource(path=str(path.resolve())))
+    notes = [f"The dataset is called {dataset.name!r}, after the file."]
+    loaded = read_source(dataset)
+    dataset, loaded, reader_notes = _reader(dataset, loaded)
+    time, time_notes = infer_time(loaded.table)
+    notes += [*reader_notes, *(f"In the file, {note}" for note in loaded.notes), *time_notes]
+    notes += _text_notes(loaded.table, time.column)
+    return dataset.model_copy(update={"time": time}), tuple(notes)
+
+
+def slug(path: Path) -> str:
+    """A dataset's name made of a file's: lower-case letters, digits, - and _."""
+    stem = path.name
+    for ending in sorted([*CSV_ENDINGS, *PARQUET_ENDINGS], key=len, reverse=True):
+        if stem.lower().endswith(ending):
+            stem = stem[: -len(ending)]
+            break
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_")[:_MAX_NAME] or "dataset"
+
+
+def infer_time(table: pa.Table) -> tuple[TimeConfig, list[str]]:
+    """The time column and what counts as a gap, with a sentence for each."""
+    name = guess_time(table)
+    if name is None:
+        note = "No column holds time stamps: the rows are taken as equally spaced, oldest first."
+        return TimeConfig(none=True), [note]
+    notes = [f"Time is column {name!r}."]
+    stamps = read_stamps(table[name])
+    if stamps.bad:
+        row, why = next(iter(stamps.bad.items()))
+        return TimeConfig(column=name), [*notes, f"Its row {row + 1} is no time stamp ({why})."]
+    ns = np.sort(stamps.ns)
+    clock = wall_clock(ns, stamps.timezone)
+    notes.append(f"It runs from {label(int(ns[0]), stamps.timezone)} to {label(int(ns[-1]), stamps.timezone)}.")
+    if _weekdays_only(clock):
+        time, note = _trading(name, clock)
+    else:
+        time, note = _regular(name, ns, stamps.timezone)
+    return time, [*notes, note]
+
+
+def _weekdays_only(clock: NDArray[np.int64]) -> bool:
+    """Whether the stamps are days, most of them neighbours, and none of them on a weekend."""
+    days = pd.DatetimeIndex(clock.astype("datetime64[ns]"))
+    daily = bool((clock % DAY == 0).all()) and most_common_step(np.diff(clock)) == DAY
+    return daily and len(days) > 5 and bool((days.dayofweek < 5).all())
+
+
+def _trading(name: str, clock: NDArray[np.int64]) -> tuple[TimeConfig, str]:
+    days = pd.DatetimeIndex(np.unique(clock).astype("datetime64[ns]"))
+    sessions = calendar_sessions(CALENDAR, days[0], days[-1])
+    both = len(days.intersection(sessions))
+    match = both / max(len(days.union(sessions)), 1)
+    if match >= MIN_MATCH:
+        note = (
+            f"Its days are {both:,} of the {len(sessions):,} sessions of {CALENDAR} ({match:.2%} in common): "
+            "a missing session is a gap."
+        )
+        return TimeConfig(column=name, calendar=CALENDAR), note
+    note = (
+        f"Its days leave out weekends but are not those of {CALENDAR} ({match:.1%} in common): more than 5 days "
+        "without a row are a gap (`time.max_gap`); name the exchange's calendar with `time.calendar`."
+    )
+    return TimeConfig(column=name, max_gap="5D"), note
+
+
+def _regular(name: str, ns: NDArray[np.int64], timezone: str | None) -> tuple[TimeConfig, str]:
+    steps = np.diff(ns)
+    usual = most_common_step(steps)
+    frequency = infer_frequency(ns, usual, timezone)
+    positive = steps[steps > 0]
+    share = float((positive == usual).mean()) if len(positive) else 0.0
+    note = f"Its most common step is {frequency} ({share:.1%} of steps): a longer one is a gap."
+    return TimeConfig(column=name, frequency=frequency), note
+
+
+def _reader(dataset: DatasetConfig, loaded: Loaded) -> tuple[DatasetConfig, Loaded, list[str]]:
+    """The dataset with the reader's options as found, read again if the decimal mark is a comma."""
+    if loaded.reader["format"] == "parquet":
+        return dataset, loaded, []
+    delimiter = loaded.reader["delimiter"]
+    notes = [f"Cells are separated by {delimiter!r}."]
+    update = {"delimiter": delimiter}
+    if delimiter != "," and only_decimal_commas(loaded.table):
+        update["decimal"] = ","
+        notes.append("The decimal mark is a comma.")
+    source = dataset.source.model_copy(update=update)
+    found = dataset.model_copy(update={"source": source})
+    return found, read_source(found) if "decimal" in update else loaded, notes
+
+
+def _text_notes(table: pa.Table, time: str | None) -> list[str]:
+    notes = []
+    for field in table.schema:
+        if field.name != time and not is_numeric(field.type):
+            count = int(not_numbers(table[field.name]).sum())
+            notes.append(
+                f"Column {field.name!r} holds {count:,} cells that are no numbers, which validation refuses: "
+                f"mend them, or write a YAML file with `columns: {{{field.name}: drop}}`."
+            )
+    return notes

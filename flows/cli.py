@@ -1,0 +1,329 @@
+"""The command line: `timeloom COMMAND`. Heavy imports happen inside the commands, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from core import __version__
+from core.errors import ConfigError, TimeloomError
+
+if TYPE_CHECKING:
+    from core.config import JobConfig
+    from core.settings import Settings
+    from core.sources import Resolved
+
+app = App(
+    name="timeloom",
+    version=__version__,
+    help="Turn real multivariate time series into a trained, evaluated and registered generator.",
+)
+out = Console()
+err = Console(stderr=True)
+
+Overrides = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set", consume_multiple=False, negative=(), help="key=value, as in training.batch_size=64."
+    ),
+]
+Json = Annotated[Path | None, Parameter(name="--json", help="Write the result here as JSON.")]
+
+
+@app.command
+def run(
+    dataset: str,
+    *,
+    preset: str = "quick",
+    set_: Overrides = None,
+    seed: int | None = None,
+    json_: Json = None,
+) -> None:
+    """Do the main job, whole: ingest, validate, prepare, train, evaluate, register.
+
+    Args:
+        dataset: A name of the catalogue, or a path to a YAML, CSV or Parquet file.
+        preset: `quick` (minutes on a CPU) or `paper` (the published size).
+        seed: Fixes weights, batches, noise and judges.
+    """
+    from flows.environment import configure
+    from flows.server import prefect_api
+
+    settings = _settings()
+    job = _job(dataset, settings, preset, set_, seed)
+    configure(settings)
+    with prefect_api(settings) as api:
+        from flows.show import show_result
+        from flows.train import TrainResult, train
+
+        err.print(f"[dim]Prefect: {api.removesuffix('/api')} (here while this runs; later: timeloom ui)[/dim]")
+        result = train(job)
+        if not isinstance(result, TrainResult):
+            raise TimeloomError(f"the flow run ended {result!r}")
+    _write_json(json_, result.model_dump(mode="json"))
+    show_result(out, result)
+
+
+@app.command
+def ingest(dataset: str, *, json_: Json = None) -> None:
+    """Copy a dataset's source into an immutable snapshot.
+
+    Args:
+        dataset: A name of the catalogue, or a path to a YAML, CSV or Parquet file.
+    """
+    from core.sources import snapshot
+
+    settings = _settings()
+    taken = snapshot(_resolve(dataset, settings).dataset, settings.lake)
+    _write_json(json_, taken.model_dump(mode="json"))
+    verb = "unchanged, reused" if taken.reused else "new snapshot"
+    out.print(f"{taken.dataset}: {verb}: {taken.rows:,} rows, sha256 {taken.digest[:16]}\n{taken.path}")
+
+
+@app.command
+def validate(dataset: str, *, json_: Json = None) -> None:
+    """Check a dataset and print what failed, with column, rows and counts.
+
+    Args:
+        dataset: A name of the catalogue, or a path to a YAML, CSV or Parquet file.
+    """
+    from core.quality import raise_if_failed
+    from core.quality import validate as check
+    from core.sources import snapshot
+
+    settings = _settings()
+    resolved = _resolve(dataset, settings)
+    report = check(resolved.dataset, snapshot(resolved.dataset, settings.lake), settings.lake)
+    _write_json(json_, json.loads((report.path / "report.json").read_text(encoding="utf-8")))
+    raise_if_failed(report)
+    out.print(f"{resolved.dataset.name}: {report.checks} checks passed, {report.warnings} warnings")
+    out.print(str(report.path / "report.html"), soft_wrap=True)
+
+
+@app.command
+def generate(
+    model: str,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--windows"], help="Windows to draw.")],
+    output: Annotated[Path, Parameter(name=["-o", "--output"], help="A .parquet, .csv or .npy file.")],
+    seed: int = 0,
+    start: str | None = None,
+    scaled: bool = False,
+) -> None:
+    """Draw synthetic windows from a registered model; the same seed gives the same bytes.
+
+    Args:
+        model: `name@champion`, `name/3`, an MLflow run id, or a folder.
+        seed: From 0.
+        start: Stamp of each window's first step; adds a `time` column on the dataset's calendar or frequency.
+        scaled: By the training minimum and maximum, not in original units.
+    """
+    from flows.environment import configure
+
+    settings = _settings()
+    configure(settings)
+    if n < 1 or seed < 0:
+        raise ConfigError(f"expected -n of at least 1 and --seed of at least 0, got {n} and {seed}")
+    from core.generators.bundle import GeneratorBundle
+    from core.generators.export import write_windows
+    from core.prepare.timeline import future_stamps
+    from tasks.registry import resolve_model
+
+    bundle = GeneratorBundle.load(resolve_model(model))
+    stamps = future_stamps(bundle.series.time, start, bundle.generator.length) if start else None
+    lineage = {"model": model, "seed": seed, "dataset": bundle.series.dataset, "digest": bundle.series.digest}
+    write_windows(bundle, output, n=n, seed=seed, scaled=scaled, stamps=stamps, lineage=lineage)
+    out.print(
+        f"{n:,} windows of {bundle.generator.length} steps x {bundle.generator.features} columns: {output}"
+    )
+
+
+@app.command
+def evaluate(
+    real: Path,
+    synthetic: Path,
+    *,
+    protocol: Literal["paper"] = "paper",
+    judges: int = 10,
+    seed: int = 0,
+    output: Annotated[
+        Path | None, Parameter(name=["-o", "--output"], help="Keep report and plots here.")
+    ] = None,
+    json_: Json = None,
+) -> None:
+    """Score two window files against each other, no matter who made them.
+
+    Args:
+        real: `.npy` of shape (N, T, D), or Parquet with columns `window` and `step`.
+        synthetic: Likewise.
+        protocol: The TimeGAN paper's judges, as in its published code.
+        judges: Independent judges of each score.
+        seed: Fixes the judges.
+    """
+    from flows.evaluate import evaluate_files
+
+    del protocol  # one so far
+    scores = evaluate_files(real, synthetic, judges=judges, seed=seed, output=output)
+    _write_json(json_, scores)
+    table = Table("score", "value")
+    for name, value in scores.items():
+        table.add_row(name, f"{value:.4f}")
+    out.print(table)
+
+
+@app.command
+def catalog() -> None:
+    """List the datasets of the catalogue."""
+    from core.catalog import list_datasets, load_dataset
+
+    settings = _settings()
+    table = Table("dataset", "source", "description")
+    for name in list_datasets(settings.catalog):
+        dataset = load_dataset(settings.catalog / f"{name}.yaml")
+        table.add_row(name, dataset.source.kind, dataset.description)
+    out.print(table)
+
+
+@app.command
+def models(*, json_: Json = None) -> None:
+    """List the registered models and their versions."""
+    from flows.environment import configure
+
+    settings = _settings()
+    configure(settings)
+    from tasks.registry import list_versions
+    from tasks.tracking import connect
+
+    rows = list_versions(connect(settings))
+    _write_json(json_, rows)
+    table = Table("model", "version", "aliases", "dataset", "discriminative", "predictive")
+    for row in rows:
+        aliases = ", ".join(row["aliases"])
+        scores = (row["discriminative"][:6], row["predictive"][:6])
+        table.add_row(row["name"], row["version"], aliases, row["dataset"], *scores)
+    out.print(table if rows else "no models yet: timeloom run sp500 makes one")
+
+
+@app.command
+def serve(dataset: list[str] | None = None, *, cron: str | None = None, timezone: str = "UTC") -> None:
+    """Serve the `train` flow here: a deployment for each dataset, run when scheduled or asked for in the UI.
+
+    Args:
+        dataset: Names of the catalogue; `sp500` if none is given.
+        cron: Schedule of every deployment, e.g. "0 6 * * 1"; without it they run on demand.
+        timezone: Of the schedule, e.g. America/New_York.
+    """
+    from flows.environment import configure
+    from flows.server import prefect_api
+
+    settings = _settings()
+    jobs = [_job(name, settings, "quick", None, None) for name in dataset or ["sp500"]]
+    configure(settings)
+    with prefect_api(settings) as api:
+        from flows.serve import serve_jobs
+
+        err.print(f"Prefect: {api.removesuffix('/api')}/deployments")
+        serve_jobs(jobs, cron, timezone)
+
+
+@app.command
+def ui() -> None:
+    """Show the Prefect and MLflow pages on loopback until Ctrl-C."""
+    from flows.environment import configure
+    from flows.ui import serve_pages
+
+    settings = _settings()
+    configure(settings)
+    serve_pages(settings, out)
+
+
+@app.command
+def doctor(*, json_: Json = None) -> None:
+    """Check versions, devices, servers, disk and the catalogue."""
+    from flows.doctor import examine
+    from flows.environment import configure
+
+    settings = _settings()
+    configure(settings)
+    findings = examine(settings)
+    _write_json(json_, [finding.model_dump() for finding in findings])
+    table = Table("", "what", "found")
+    for finding in findings:
+        table.add_row("[green]ok" if finding.ok else "[red]no", finding.what, Text(finding.found))
+    out.print(table)
+    if not all(finding.ok for finding in findings):
+        raise TimeloomError("something is wrong with this machine, see above")
+
+
+@app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], debug: bool = False
+) -> None:
+    """Run a command.
+
+    Args:
+        debug: Show the traceback of an error.
+    """
+    try:
+        app(tokens, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise SystemExit(_fail(str(error), 2)) from error
+    except TimeloomError as error:
+        if debug:
+            err.print_exception()
+        raise SystemExit(_fail(str(error), error.exit_code)) from error
+
+
+def main() -> None:
+    """Entry point of the script `timeloom`."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        app.meta()
+    except KeyboardInterrupt:
+        sys.exit(_fail("stopped by Ctrl-C", 1))
+
+
+def _fail(message: str, code: int) -> int:
+    err.print(Panel(Text(message), title="error", title_align="left", border_style="red"))
+    return code
+
+
+def _settings() -> Settings:
+    from core.schema import validated
+    from core.settings import Settings
+
+    return validated(Settings, {}, source="environment")
+
+
+def _resolve(dataset: str, settings: Settings) -> Resolved:
+    from core.sources import resolve_dataset
+
+    resolved = resolve_dataset(dataset, settings.catalog)
+    for note in resolved.notes:
+        err.print(Text(f"inferred: {note}", style="dim"))
+    return resolved
+
+
+def _job(
+    dataset: str, settings: Settings, preset: str, overrides: list[str] | None, seed: int | None
+) -> JobConfig:
+    from core.config import build_job
+
+    resolved = _resolve(dataset, settings)
+    return build_job(resolved.dataset, preset=preset, overrides=overrides or (), seed=seed)
+
+
+def _write_json(path: Path | None, value: Any) -> None:
+    if path is not None:
+        from core.lake import write_json
+
+        write_json(path, value)

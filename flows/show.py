@@ -1,0 +1,32 @@
+"""What `timeloom run` prints at its end."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.train import TrainResult
+
+
+def show_result(console: Console, result: TrainResult) -> None:
+    """Steps with their times, scores, and where to look."""
+    steps = Table("step", "seconds", "peak MiB", "", title="Steps", title_justify="left")
+    for name, peak in result.peak_memory_mib.items():
+        note = "reused" if name in result.cached else ""
+        steps.add_row(name, f"{result.seconds[name]:.1f}", f"{peak:,.0f}", note)
+    steps.add_row("total", f"{result.seconds['total']:.1f}", "", "")
+    console.print(steps)
+    scores = Table("score", "value", title="Scores", title_justify="left")
+    for name, value in result.scores.items():
+        scores.add_row(name, f"{value:.4f}")
+    console.print(scores)
+    where = {
+        "model": f"models:/{result.model_name}@{result.alias} (version {result.model_version})",
+        "report": result.report,
+        "MLflow run": result.mlflow_url,
+        "next": "timeloom ui shows the Prefect and MLflow pages",
+    }
+    for name, text in where.items():
+        if name != "model" or result.model_name:
+            console.print(Text(f"{name:<11}{text}"), soft_wrap=True)

@@ -1,0 +1,95 @@
+"""The main job: from a source to a registered generator."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
+from pydantic import BaseModel, ConfigDict
+
+from core.config import JobConfig
+from core.settings import Settings
+from core.training.device import resolve_device
+from tasks.artifacts import show_link
+from tasks.data import ingest, prepare, validate
+from tasks.evaluation import evaluate
+from tasks.registry import register
+from tasks.steps import Steps
+from tasks.tracking import tracked_run
+from tasks.training import train_generator
+
+
+class TrainResult(BaseModel):
+    """What a `train` flow run made and where it is (the JSON of `timeloom run`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    flow_run_id: str
+    mlflow_run_id: str
+    mlflow_experiment: str
+    mlflow_url: str
+    model_name: str | None
+    model_version: str | None
+    alias: str | None
+    digests: dict[str, str]
+    scores: dict[str, float]
+    seconds: dict[str, float]
+    peak_memory_mib: dict[str, float]
+    report: str
+    resumed: bool
+    cached: list[str]
+
+
+@flow(name="train", flow_run_name="{job.dataset.name}-{job.model.kind}-seed{job.training.seed}")
+def train(job: JobConfig) -> TrainResult | State[Any]:
+    """Ingest, validate, prepare, train, evaluate and register.
+
+    Args:
+        job: What to do; see docs/configuration.md.
+    """
+    settings = Settings()
+    resolve_device(settings.device)  # refused before any work
+    try:
+        return _run(job, settings)
+    except KeyboardInterrupt:
+        return Cancelled(message="stopped by Ctrl-C; run the same job again to resume from the checkpoint")
+
+
+def _run(job: JobConfig, settings: Settings) -> TrainResult:
+    lake = settings.lake
+    started = time.monotonic()
+    with tracked_run(job, settings) as run:
+        show_link("mlflow-run", run.url, "MLflow run")
+        step = Steps(run)
+        snapshot = step(ingest, job.dataset, lake, run)
+        validation = step(validate, job.dataset, snapshot, lake, run)
+        prepared = step(prepare, job.dataset, job.window, snapshot, lake, run)
+        generator = step(train_generator, job, prepared, settings, run)
+        evaluation = step(evaluate, job, prepared, generator, lake, run)
+        model = step(register, job, generator, evaluation, run) if job.registry.enabled else None
+    handles = {
+        "snapshot": snapshot,
+        "validation": validation,
+        "prepared": prepared,
+        "generator": generator,
+        "evaluation": evaluation,
+    }
+    return TrainResult(
+        flow_run_id=str(runtime.flow_run.id),
+        mlflow_run_id=run.run_id,
+        mlflow_experiment=run.experiment,
+        mlflow_url=run.url,
+        model_name=model.name if model else None,
+        model_version=model.version if model else None,
+        alias=model.alias if model else None,
+        digests={name: handle.digest for name, handle in handles.items()},
+        scores=evaluation.scores,
+        seconds={**step.seconds, "total": time.monotonic() - started},
+        peak_memory_mib=step.peak_mib,
+        report=str(evaluation.path / "report.html"),
+        resumed=generator.resumed,
+        cached=step.cached,
+    )

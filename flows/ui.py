@@ -1,0 +1,73 @@
+"""The Prefect and MLflow pages, on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from rich.console import Console
+
+from core.errors import TrackingError
+from core.settings import Settings
+from flows.server import free_port, prefect_api
+
+START_SECONDS = 120.0
+
+
+def serve_pages(settings: Settings, console: Console) -> None:
+    """Start what is not running, print the addresses, wait for Ctrl-C."""
+    with prefect_api(settings) as api:
+        console.print(f"Prefect: {api.removesuffix('/api')}", soft_wrap=True)
+        uri = os.environ["MLFLOW_TRACKING_URI"]
+        if uri.startswith("http"):
+            console.print(f"MLflow:  {uri}", soft_wrap=True)
+            _wait(None)
+            return
+        port = free_port(settings.mlflow_port)
+        from tasks.tracking import connect
+
+        connect(settings)  # makes the tables before several server processes would
+        process = _start_mlflow(uri, port)
+        try:
+            _await_health(process, port)
+            console.print(f"MLflow:  http://127.0.0.1:{port}\nCtrl-C ends both.")
+            _wait(process)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _start_mlflow(uri: str, port: int) -> subprocess.Popen[bytes]:
+    options = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-m", "mlflow", "server", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _await_health(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.5)
+    raise TrackingError(
+        f"the MLflow server did not start on port {port}; try `mlflow server` by hand to see why"
+    )
+
+
+def _wait(process: subprocess.Popen[bytes] | None) -> None:
+    try:
+        while process is None or process.poll() is None:
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        return
+    raise TrackingError("the MLflow server stopped")

@@ -1,0 +1,58 @@
+"""Ingest, validate, prepare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.catalog import DatasetConfig
+from core.config import WindowConfig
+from core.handles import PreparedRef, SnapshotRef, ValidationRef
+from core.prepare.build import prepare as build_prepared
+from core.quality import raise_if_failed
+from core.quality import validate as check_snapshot
+from core.sources import snapshot as take_snapshot
+from tasks.artifacts import show_markdown
+from tasks.factory import outcome, task
+from tasks.tracking import TrackedRun, log_dataset
+
+STEP_SECONDS = 3600
+"""Longest that reading, checking or preparing a dataset may take."""
+
+
+@task("ingest", timeout_seconds=STEP_SECONDS)
+def ingest(dataset: DatasetConfig, lake: Path, run: TrackedRun) -> SnapshotRef:
+    """Copy the source into an immutable snapshot; it becomes the MLflow run's input."""
+    snapshot = take_snapshot(dataset, lake)
+    log_dataset(run, snapshot, dataset.description)
+    return outcome(snapshot)
+
+
+@task("validate", timeout_seconds=STEP_SECONDS)
+def validate(dataset: DatasetConfig, snapshot: SnapshotRef, lake: Path, run: TrackedRun) -> ValidationRef:
+    """Check the snapshot; the report is shown and logged whether it passes or not.
+
+    Raises:
+        DataError: a critical check failed.
+    """
+    report = check_snapshot(dataset, snapshot, lake)
+    show_markdown("validation-report", (report.path / "report.md").read_text(encoding="utf-8"), dataset.name)
+    run.log_folder(report.path, "validation")
+    raise_if_failed(report)
+    return outcome(report)
+
+
+@task("prepare", timeout_seconds=STEP_SECONDS)
+def prepare(
+    dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef, lake: Path, run: TrackedRun
+) -> PreparedRef:
+    """Order, split at gaps and scale the rows; the manifest with the scaler is logged."""
+    prepared = build_prepared(dataset, window, snapshot, lake)
+    run.client.log_artifact(run.run_id, str(prepared.path / "prepared.json"), "prepared")
+    run.log_metrics(
+        {
+            "data/rows": prepared.rows,
+            "data/segments": prepared.segments,
+            "data/windows": prepared.windows,
+        }
+    )
+    return outcome(prepared)

@@ -1,0 +1,49 @@
+"""Progress of a long step where the job was started: a bar on a terminal, a line each tenth elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+logger = logging.getLogger(__name__)
+
+
+class Report(Protocol):
+    """Takes what is being done, and how much of how much."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show it."""
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Report]:
+    """A reporter for the block."""
+    if not sys.stderr.isatty():
+        yield _Lines(title)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task(title, total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.update(line, description=f"{title}: {what}", completed=done, total=total)
+
+        yield report
+
+
+class _Lines:
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.told: tuple[int, int] | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        tenth = (total, done * 10 // max(total, 1))
+        if tenth != self.told:
+            self.told = tenth
+            logger.info("%s: %s %d/%d", self.title, what, done, total)

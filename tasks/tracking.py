@@ -1,0 +1,266 @@
+"""MLflow runs, always by explicit run id.
+
+Its active run belongs to one thread and its default URI to one working directory: tasks have neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from prefect import runtime
+from prefect.utilities.urls import url_for
+from pydantic import BaseModel, ConfigDict
+
+from core.config import JobConfig
+from core.errors import BusyError, TrackingError
+from core.handles import SnapshotRef
+from core.lake import exclusive
+from core.settings import Settings
+from core.sources import table_from_snapshot
+from core.training.metrics import Point, curves, read_points
+
+logger = logging.getLogger(__name__)
+
+# The limits of MLflow's REST interface.
+MAX_METRICS = 1000
+MAX_PARAMS = 100
+MAX_PARAM_CHARACTERS = 6000
+
+FLUSH_SECONDS = 3.0
+SYSTEM_METRICS_SECONDS = 5
+PROFILED_ROWS = 100_000
+_INITIALISE_SECONDS = 120.0
+
+
+class TrackedRun(BaseModel):
+    """An MLflow run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tracking_uri: str
+    experiment: str
+    experiment_id: str
+    run_id: str
+    url: str
+
+    @property
+    def client(self) -> MlflowClient:
+        """A client of this run's server."""
+        return MlflowClient(tracking_uri=self.tracking_uri)
+
+    def log_metrics(self, values: dict[str, float], step: int = 0) -> None:
+        """Log single values in one call."""
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.run_id, metrics=[Metric(k, v, now, step) for k, v in values.items()])
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        """Set tags in one call."""
+        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        """Log a folder's files as artifacts under `name`."""
+        self.client.log_artifacts(self.run_id, str(folder), name)
+
+
+def connect(settings: Settings) -> MlflowClient:
+    """A client of the tracking server that `MLFLOW_TRACKING_URI` names, its database made if need be.
+
+    Raises:
+        TrackingError: the server does not answer.
+    """
+    uri = mlflow.get_tracking_uri()
+    try:
+        if uri.startswith("sqlite:///"):
+            _initialise_once(uri, settings)
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"MLflow at {without_password(uri)} cannot be used: {error}") from error
+    return client
+
+
+def without_password(uri: str) -> str:
+    """A URI that may be shown."""
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+@contextmanager
+def tracked_run(job: JobConfig, settings: Settings) -> Iterator[TrackedRun]:
+    """An MLflow run around a flow run: finished, failed or killed as the block ends."""
+    run = _open_run(job, settings)
+    monitor = SystemMetricsMonitor(
+        run.run_id, sampling_interval=SYSTEM_METRICS_SECONDS, tracking_uri=run.tracking_uri
+    )
+    monitor.start()
+    status = RunStatus.FINISHED
+    try:
+        yield run
+    except Exception:
+        status = RunStatus.FAILED
+        raise
+    except BaseException:  # Ctrl-C, cancellation, SIGTERM
+        status = RunStatus.KILLED
+        raise
+    finally:
+        monitor.finish()
+        run.client.set_terminated(run.run_id, RunStatus.to_string(status))
+
+
+def log_dataset(run: TrackedRun, snapshot: SnapshotRef, description: str) -> None:
+    """Log a snapshot as the run's input: name, digest, schema, and where to read it."""
+    frame = table_from_snapshot(snapshot).slice(0, PROFILED_ROWS).to_pandas()
+    # MLflow keeps at most 36 characters of a digest, and its own digest looks at a sample of the rows.
+    dataset = mlflow.data.from_pandas(
+        frame,
+        source=str(snapshot.path / "data.parquet"),
+        name=snapshot.dataset,
+        digest=snapshot.digest[:32],
+    )
+    tags = {
+        "mlflow.data.context": "training",
+        "sha256": snapshot.digest,
+        "rows": str(snapshot.rows),
+        "description": description[:200],
+    }
+    entity = DatasetInput(Dataset.from_dictionary(dataset.to_dict()), [InputTag(k, v) for k, v in tags.items()])
+    run.client.log_inputs(run.run_id, datasets=[entity])
+
+
+class CurveForwarder:
+    """Sends a training's points to MLflow in batches, each point once per run.
+
+    Points wait here, and in the training's own file, while the server does not answer: training goes on.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        self.run = run
+        self.pending: list[Metric] = []
+        self.flushed = time.monotonic()
+        self.known: dict[str, set[int]] = {}
+
+    def __call__(self, points: list[Point]) -> None:
+        """Take points; send when enough waited for long enough."""
+        new = [point for point in points if point.step not in self._logged(point.phase)]
+        self.pending += [Metric(key, value, ms, step) for key, step, ms, value in curves(new)]
+        if time.monotonic() - self.flushed >= FLUSH_SECONDS:
+            try:
+                self.flush()
+            except MlflowException as error:
+                logger.warning("MLflow did not take %d points, trying later: %s", len(self.pending), error)
+                self.flushed = time.monotonic()
+
+    def flush(self) -> None:
+        """Send everything that waits."""
+        while self.pending:
+            self.run.client.log_batch(self.run.run_id, metrics=self.pending[:MAX_METRICS])
+            del self.pending[:MAX_METRICS]
+        self.flushed = time.monotonic()
+
+    def finish(self, metrics_file: Path) -> None:
+        """Send what a reused training wrote earlier, if it was not followed live, and everything that waits.
+
+        Raises:
+            TrackingError: the server still does not answer.
+        """
+        try:
+            if not self.known:
+                self(read_points(metrics_file)[0])
+            self.flush()
+        except MlflowException as error:
+            raise TrackingError(f"MLflow did not take the training's curves: {error}") from error
+
+    def _logged(self, phase: str) -> set[int]:
+        """Steps of a phase that an earlier attempt of the same run has sent."""
+        if phase not in self.known:
+            history = self.run.client.get_metric_history(self.run.run_id, f"{phase}/milliseconds_per_step")
+            self.known[phase] = {metric.step for metric in history}
+        return self.known[phase]
+
+
+def _initialise_once(uri: str, settings: Settings) -> None:
+    """Make the tables of a SQLite file under a lock: two processes that do it at once destroy it."""
+    Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    settings.lake.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + _INITIALISE_SECONDS
+    while True:
+        try:
+            with exclusive(settings.lake / ".mlflow.lock"):
+                MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+                return
+        except BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _open_run(job: JobConfig, settings: Settings) -> TrackedRun:
+    client = connect(settings)
+    uri = str(client.tracking_uri)
+    experiment_id = _experiment(client, job.dataset.name, settings)
+    flow_run_id, flow_run_name = str(runtime.flow_run.id), str(runtime.flow_run.name)
+    created = client.create_run(experiment_id, run_name=flow_run_name)
+    run = TrackedRun(
+        tracking_uri=uri,
+        experiment=job.dataset.name,
+        experiment_id=experiment_id,
+        run_id=created.info.run_id,
+        url=f"{_ui_address(uri, settings)}/#/experiments/{experiment_id}/runs/{created.info.run_id}",
+    )
+    flow_run_url = url_for("flow-run", obj_id=flow_run_id) or ""
+    run.set_tags(
+        {
+            "prefect.flow_run_id": flow_run_id,
+            "prefect.flow_run_name": flow_run_name,
+            "prefect.flow_run_url": flow_run_url,
+            "mlflow.note.content": f"Made by the Prefect flow run [{flow_run_name}]({flow_run_url}).",
+        }
+    )
+    _log_config(run, job)
+    return run
+
+
+def _log_config(run: TrackedRun, job: JobConfig) -> None:
+    flat = job.flat().items()
+    params = [Param(_param_name(k), str(v)[:MAX_PARAM_CHARACTERS]) for k, v in flat]
+    for batch in _batches(params, MAX_PARAMS):
+        run.client.log_batch(run.run_id, params=batch)
+    text = yaml.safe_dump(job.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    run.client.log_text(run.run_id, text, "config.yaml")
+
+
+def _param_name(key: str) -> str:
+    """MLflow allows letters, digits and `_ - . / :` and spaces; a column may be named by anything."""
+    return "".join(c if c.isalnum() or c in "_-./: " else "_" for c in key)
+
+
+def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    local = str(client.tracking_uri).startswith("sqlite:///")
+    location = (settings.lake / "mlflow" / "artifacts" / name).as_uri() if local else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:  # another run made it in between
+        return str(client.get_experiment_by_name(name).experiment_id)
+
+
+def _ui_address(uri: str, settings: Settings) -> str:
+    return uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{settings.mlflow_port}"
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
