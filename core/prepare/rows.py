@@ -105,7 +105,7 @@ def mend_missing(
     if missing.policy == "refuse":
         raise DataError(_refusal(absent, names, source_row))
     if missing.policy == "drop_row":
-        return Mended(~absent.any(axis=1), {})
+        return Mended(np.asarray(~absent.any(axis=1)), {})
     filled: dict[str, int] = {}
     stretches = segments()
     for feature, name in enumerate(names):

@@ -43,7 +43,7 @@ class Grid:
         """Steps missing between neighbours, shape (rows - 1,); `ns` has shape (rows,)."""
         if self.marks is not None:
             places = np.searchsorted(self.marks, self._place(ns), side="right")
-            return np.maximum(np.diff(places) - 1, 0).astype(np.int64)
+            return np.asarray(np.maximum(np.diff(places) - 1, 0), dtype=np.int64)
         steps = np.diff(ns)
         lost = np.maximum(np.rint(steps / self.step).astype(np.int64) - 1, 1)
         return np.where(steps > self.tolerance, lost, 0)
@@ -198,8 +198,8 @@ def _sessions_from(calendar: str, first: pd.Timestamp, periods: int) -> pd.Datet
 def _start(start: str | pd.Timestamp, zone: str | None) -> pd.Timestamp:
     try:
         stamp = pd.Timestamp(start)
-        if stamp is pd.NaT:
-            raise ValueError("empty")
+        if pd.isna(stamp):
+            raise ValueError("it is empty")
         if stamp.tzinfo is None:
             return stamp.tz_localize(zone)
     except (ValueError, TypeError) as error:

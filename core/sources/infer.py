@@ -96,8 +96,8 @@ def _trading(name: str, clock: NDArray[np.int64]) -> tuple[TimeConfig, str]:
         )
         return TimeConfig(column=name, calendar=CALENDAR), note
     note = (
-        f"Its days leave out weekends but are not those of {CALENDAR} ({match:.1%} in common): more than 5 days "
-        "without a row are a gap (`time.max_gap`); name the exchange's calendar with `time.calendar`."
+        f"Its days leave out weekends but are not those of {CALENDAR} ({match:.1%} in common): more than 5 "
+        "days without a row are a gap (`time.max_gap`); name the exchange's calendar with `time.calendar`."
     )
     return TimeConfig(column=name, max_gap="5D"), note
 

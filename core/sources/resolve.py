@@ -53,6 +53,6 @@ def _unknown(text: str, catalog: Path) -> str:
     listed = ", ".join(names) or f"none, {catalog} is empty"
     endings = ", ".join([*_YAML_ENDINGS, *CSV_ENDINGS, *PARQUET_ENDINGS])
     return (
-        f"there is no dataset {text[:100]!r}; {hint}datasets: {listed}. A file is named by its path, which ends "
-        f"in one of {endings}"
+        f"there is no dataset {text[:100]!r}; {hint}datasets: {listed}. A file is named by its path, which "
+        f"ends in one of {endings}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,9 @@ def sine_table(source: SineSource) -> pa.Table:
         Columns `series` (int64) and `sine_0` .. `sine_{features-1}` (float64), series x length rows.
     """
     waves = _waves(source)
-    columns = {"series": np.repeat(np.arange(source.series, dtype=np.int64), source.length)}
+    columns: dict[str, NDArray[Any]] = {
+        "series": np.repeat(np.arange(source.series, dtype=np.int64), source.length)
+    }
     for feature in range(source.features):
         columns[f"sine_{feature}"] = waves[:, feature, :].reshape(-1)
     return pa.table(columns)
