@@ -50,7 +50,9 @@ def save_checkpoint(folder: Path, position: Position, state: dict[str, Tensor]) 
 
 
 def load_latest_checkpoint(folder: Path) -> tuple[Position, dict[str, Tensor]] | None:
-    """The newest whole checkpoint; damaged ones are passed over with a warning."""
+    """The newest whole checkpoint; damaged ones are passed over with a warning, cut-short ones removed."""
+    for stale in folder.glob(".*.tmp-*"):
+        stale.unlink()
     for description in sorted(folder.glob("*.json"), reverse=True):
         try:
             return _load(description)

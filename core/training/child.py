@@ -147,7 +147,7 @@ class _Follower:
         self.run_dir = run_dir
         self.on_progress = on_progress
         self.on_points = on_points
-        self.offset = 0
+        self.file, self.offset = 0, 0
         self.seen: set[tuple[str, int]] = set()
         self.progress: Progress | None = None
 
@@ -159,8 +159,9 @@ class _Follower:
                 self.progress = progress
                 self.on_progress(progress)
         metrics = self.run_dir / "metrics.jsonl"
-        if metrics.is_file() and metrics.stat().st_size < self.offset:
-            self.offset = 0  # a resumed child dropped the points past its checkpoint and writes them anew
+        if metrics.is_file() and (file := metrics.stat().st_ino) != self.file:
+            # A resumed child put a new file in place, without the points past its checkpoint.
+            self.file, self.offset = file, 0
         points, self.offset = read_points(metrics, self.offset)
         new = [point for point in points if (point.phase, point.step) not in self.seen]
         self.seen |= {(point.phase, point.step) for point in new}

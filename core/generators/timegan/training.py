@@ -70,8 +70,10 @@ class TimeGANTraining:
 
     def supervised_step(self) -> dict[str, Tensor]:
         """Phase 2: the supervisor learns the next step of real latents."""
-        H = self._embed(self.batches.draw())
+        X = self.batches.draw()
         with self._moving("supervisor"):
+            with torch.no_grad():
+                H = self.model.embedder(X)
             supervised = losses.supervised_error(H, self.model.supervisor(H))
             self._step("supervised", supervised)
         return {"supervised": supervised.detach()}
@@ -111,10 +113,10 @@ class TimeGANTraining:
     def discriminator_step(self, X: Tensor, Z: Tensor) -> dict[str, Tensor]:
         """Discriminator; it stands still while its loss is at most the threshold."""
         model, batch = self.model, len(X)
-        with torch.no_grad():
-            E_hat = model.generator(Z)
-            latents = torch.cat([model.embedder(X), model.supervisor(E_hat), E_hat])
         with self._moving("discriminator"):
+            with torch.no_grad():
+                E_hat = model.generator(Z)
+                latents = torch.cat([model.embedder(X), model.supervisor(E_hat), E_hat])
             real, fake, fake_latent = model.discriminator(latents).split(batch)
             loss = losses.discriminator_loss(real, fake, fake_latent, self.gamma)
             if loss.item() > self.threshold:
@@ -156,11 +158,6 @@ class TimeGANTraining:
             )
         self.batches.rng.set_state(state["batches"])
 
-    def _embed(self, X: Tensor) -> Tensor:
-        with torch.no_grad():
-            H: Tensor = self.model.embedder(X)
-        return H
-
     def _noise(self) -> Tensor:
         shape = (self.batches.size, self.model.length, self.model.noise)
         return torch.rand(shape, generator=self.batches.rng, device=self.device)
@@ -175,7 +172,11 @@ class TimeGANTraining:
 
     @contextmanager
     def _moving(self, *networks: str) -> Iterator[None]:
-        """Gradients for these networks alone: the others' weights cost nothing in the backward pass."""
+        """Gradients for these networks alone: the others' weights cost nothing in the backward pass.
+
+        Every forward pass of a step belongs inside: torch rounds a GRU differently when its weights want no
+        gradient, and a resumed training must not depend on what the step before wanted.
+        """
         for name in self.model.networks:
             self.model.network(name).requires_grad_(name in networks)
         yield

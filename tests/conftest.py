@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from core.prepare.scaler import MinMaxScaler
+from core.prepare.series import PreparedSeries
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def sines() -> NDArray[np.float32]:
+    """Rows of three sine waves in [0, 1], shape (200, 3)."""
+    t = np.arange(200)[:, None]
+    return (np.sin(t * np.array([0.1, 0.2, 0.3])) / 2 + 0.5).astype(np.float32)
+
+
+@pytest.fixture
+def write_prepared(tmp_path: Path) -> Write:
+    """Writes a prepared series by its documented layout, without `core.prepare.build`."""
+
+    def write(values: NDArray[np.float32], segments: list[list[int]] | None = None, **more: Any) -> Path:
+        folder = tmp_path / "prepared"
+        folder.mkdir(exist_ok=True)
+        np.save(folder / "values.npy", values)
+        features = [f"x{i}" for i in range(values.shape[1])]
+        manifest = {
+            "dataset": "made-up",
+            "features": features,
+            "segments": segments or [[0, len(values)]],
+            "scaler": MinMaxScaler(np.full(len(features), -5.0), np.full(len(features), 15.0)).to_json(),
+            "integer": [False] * len(features),
+            "time": None,
+            **more,
+        }
+        (folder / "prepared.json").write_text(json.dumps(manifest), encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def prepared(write_prepared: Write, sines: NDArray[np.float32]) -> PreparedSeries:
+    return PreparedSeries.open(write_prepared(sines))

@@ -1,0 +1,261 @@
+"""The loop and its child process: resuming, stopping, refusing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from core.errors import (
+    BusyError,
+    ConfigError,
+    TrainingDivergedError,
+    TrainingError,
+    TrainingInterruptedError,
+    TrainingKilledError,
+)
+from core.generators.bundle import GeneratorBundle
+from core.generators.timegan import TimeGAN
+from core.generators.timegan.training import TimeGANTraining
+from core.lake import CORE, exclusive
+from core.prepare.series import PreparedSeries
+from core.tensors import read_tensors
+from core.training.checkpoints import Position, load_latest_checkpoint, save_checkpoint
+from core.training.child import Progress, finished, job_key, run_training
+from core.training.device import resolve_device
+from core.training.job import TrainingJob
+from core.training.loop import LoopOptions, train
+from core.training.metrics import Point, read_points
+from tests.conftest import Write
+
+TRAINING: dict[str, Any] = {
+    "embedding_iterations": 40,
+    "supervised_iterations": 40,
+    "joint_iterations": 40,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "gamma": 1.0,
+    "discriminator_threshold": 0.15,
+    "checkpoint_every_seconds": 0.05,
+    "log_every": 5,
+    "timeout_seconds": None,
+    "seed": 4,
+}
+
+
+@pytest.fixture
+def job(write_prepared: Write, sines: NDArray[np.float32]) -> TrainingJob:
+    return TrainingJob(
+        prepared=str(write_prepared(sines)),
+        digest="data",
+        window_length=6,
+        window_stride=1,
+        model={"kind": "timegan", "hidden": 4, "layers": 1, "noise": None},
+        training=TRAINING,
+        device="cpu",
+        threads=1,
+    )
+
+
+def new_training(prepared: PreparedSeries, **options: Any) -> TimeGANTraining:
+    model = TimeGAN(length=6, features=3, hidden=4, layers=1, seed=4)
+    return TimeGANTraining(model, prepared.windows(6), {**TRAINING, **options}, torch.device("cpu"))
+
+
+def test_a_training_leaves_a_model_curves_and_checkpoints(job: TrainingJob, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    points: list[Point] = []
+    result = run_training(job, tmp_path / "run", seen.append, points.extend)
+    assert finished(tmp_path / "run") == result
+    assert not result.resumed
+    assert seen[-1] == Progress(phase="joint", step=40, done=120, total=120)
+    assert [(p.phase, p.step) for p in points] == [
+        (phase, step) for phase in ("embedding", "supervised", "joint") for step in range(5, 41, 5)
+    ]
+    assert points[0].values.keys() == {
+        "loss/reconstruction",
+        "gradient/embedder",
+        "gradient/recovery",
+        "milliseconds_per_step",
+    }
+    embedding = [p.values["loss/reconstruction"] for p in points if p.phase == "embedding"]
+    assert embedding[-1] < embedding[0]
+    bundle = GeneratorBundle.load(tmp_path / "run" / "model")
+    assert bundle.series.features == ("x0", "x1", "x2")
+    frame = bundle.sample_frame(20, 0)
+    assert frame[["x0", "x1", "x2"]].to_numpy().min() > -5
+    assert frame[["x0", "x1", "x2"]].to_numpy().max() < 15
+    assert len(list((tmp_path / "run" / "checkpoints").glob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("phase", ["embedding", "supervised", "joint"])
+def test_killed_and_resumed_equals_uninterrupted(job: TrainingJob, tmp_path: Path, phase: str) -> None:
+    """SIGKILL in each phase; the retry ends with the same bits, its curve has each step once."""
+    slow = replace(job, training={**TRAINING, f"{phase}_iterations": 400})
+    run_training(slow, tmp_path / "whole")
+    killed = tmp_path / "killed"
+
+    def kill() -> None:
+        progress = killed / "progress.json"
+        description = f"{('embedding', 'supervised', 'joint').index(phase)}-*.json"
+        while not list((killed / "checkpoints").glob(description)):
+            time.sleep(0.005)
+        assert progress.exists()
+        pid = int((killed / "lock").read_text())
+        os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(TrainingKilledError, match="signal 9"):
+        run_training(slow, killed)
+    killer.join()
+    assert run_training(slow, killed).resumed
+    whole = read_tensors(tmp_path / "whole" / "model" / "weights.safetensors")[0]
+    again = read_tensors(killed / "model" / "weights.safetensors")[0]
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    steps = [(p.phase, p.step) for p in read_points(killed / "metrics.jsonl")[0]]
+    assert steps == [(p.phase, p.step) for p in read_points(tmp_path / "whole" / "metrics.jsonl")[0]]
+
+
+def test_stopping_leaves_a_checkpoint_at_that_step(prepared: PreparedSeries, tmp_path: Path) -> None:
+    count = 0
+
+    def stop() -> bool:
+        nonlocal count
+        count += 1
+        return count == 57
+
+    with pytest.raises(TrainingInterruptedError, match="phase supervised at step 17 of 40"):
+        train(new_training(prepared), tmp_path, LoopOptions(1000.0, 5), stop)
+    found = load_latest_checkpoint(tmp_path / "checkpoints")
+    assert found is not None
+    assert (found[0].phase, found[0].step) == (1, 17)
+
+
+def test_interrupting_the_parent_stops_the_child(job: TrainingJob, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    long = replace(job, training={**TRAINING, "joint_iterations": 100_000})
+    with pytest.raises(KeyboardInterrupt):
+        run_training(long, tmp_path / "run", interrupt)
+    with exclusive(tmp_path / "run" / "lock"):  # nobody trains there any more
+        assert load_latest_checkpoint(tmp_path / "run" / "checkpoints") is not None
+    assert "TrainingInterruptedError" in (tmp_path / "run" / "error.json").read_text()
+
+
+def test_a_child_whose_parent_died_stops(job: TrainingJob, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    long = {**vars(job), "training": {**TRAINING, "joint_iterations": 1_000_000}}
+    (run_dir / "job.json").write_text(json.dumps(long))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"]
+        + ["-m", "core.training", str(run_dir)],
+        cwd=CORE.parent,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (run_dir / "progress.json").exists():
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    for _ in range(200):
+        if (run_dir / "error.json").exists():
+            break
+        time.sleep(0.05)
+    assert json.loads((run_dir / "error.json").read_text())["type"] == "TrainingInterruptedError"
+
+
+def test_a_time_limit_stops_the_training(job: TrainingJob, tmp_path: Path) -> None:
+    long = replace(job, training={**TRAINING, "joint_iterations": 100_000})
+    with pytest.raises(TrainingError, match="longer than training.timeout_seconds=0.5"):
+        run_training(long, tmp_path / "run", timeout_seconds=0.5)
+
+
+def test_a_second_training_in_the_same_folder_is_refused(job: TrainingJob, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    with exclusive(run_dir / "lock"), pytest.raises(BusyError, match=f"in use by process {os.getpid()}"):
+        run_training(job, run_dir)
+
+
+def test_infinite_data_end_as_divergence(
+    job: TrainingJob, write_prepared: Write, sines: NDArray[np.float32], tmp_path: Path
+) -> None:
+    sines[100:] = np.inf
+    write_prepared(sines)
+    with pytest.raises(TrainingDivergedError, match="phase embedding at step 5: loss/reconstruction=nan"):
+        run_training(job, tmp_path / "run")
+    assert finished(tmp_path / "run") is None
+
+
+def test_training_needs_torch_and_the_array_libraries_alone(job: TrainingJob, tmp_path: Path) -> None:
+    """The child with every other dependency of Timeloom forbidden."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "job.json").write_text(json.dumps(vars(job)))
+    guard = (
+        "import sys, runpy\n"
+        "class Guard:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in FORBIDDEN:\n"
+        "            raise ImportError('forbidden: ' + name)\n"
+        "FORBIDDEN = {'pydantic', 'pydantic_settings', 'yaml', 'prefect', 'mlflow', 'great_expectations',\n"
+        "             'safetensors', 'jinja2_never', 'cyclopts', 'rich', 'arch', 'exchange_calendars', 'psutil'}\n"
+        "sys.meta_path.insert(0, Guard())\n"
+        f"sys.argv = ['core.training', {str(run_dir)!r}]\n"
+        "runpy.run_module('core.training', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", guard], cwd=CORE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert finished(run_dir) is not None
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path, Position(0, step, 1.0), {"a": torch.full((3,), float(step))})
+    latest = sorted(tmp_path.glob("*.safetensors"))[-1]
+    latest.write_bytes(latest.read_bytes()[:-1] + b"\x7f")
+    found = load_latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found[0].step == 1
+    assert found[1]["a"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_checkpoints_without_description_do_not_count(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, Position(0, 1, 1.0), {"a": torch.zeros(1)})
+    next(tmp_path.glob("*.json")).unlink()
+    assert load_latest_checkpoint(tmp_path) is None
+
+
+def test_the_key_ignores_what_cannot_change_the_weights(job: TrainingJob) -> None:
+    machine = replace(job, threads=2, training={**TRAINING, "log_every": 1, "timeout_seconds": 9.0})
+    assert job_key(machine) == job_key(job)
+    for change in (
+        replace(job, digest="other"),
+        replace(job, window_length=7),
+        replace(job, model={**job.model, "hidden": 5}),
+        replace(job, training={**TRAINING, "seed": 5}),
+    ):
+        assert job_key(change) != job_key(job)
+
+
+def test_missing_devices_are_refused_and_auto_finds_one() -> None:
+    assert resolve_device("auto").type in {"cpu", "cuda"}
+    with pytest.raises(ConfigError, match="CUDA devices"):
+        resolve_device("cuda:99")
+    with pytest.raises(ConfigError, match="TIMELOOM_DEVICE"):
+        resolve_device("abacus")
