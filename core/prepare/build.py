@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from core.config import WindowConfig
 from core.errors import DataError
 from core.handles import PreparedRef, SnapshotRef
 from core.lake import build_once, code_digest, content_digest, write_json
-from core.prepare.columns import Roles, as_floats, find_time, is_numeric, mend_text, not_numbers, split_columns
-from core.prepare.gaps import Cuts, cut_rows, gap_list, windows_lost
-from core.prepare.rows import Arrangement, arrange, mend_missing, series_codes
+from core.prepare.chronology import Rows, chronological
+from core.prepare.columns import Roles
+from core.prepare.gaps import gap_list, windows_lost
+from core.prepare.rows import mend_missing
 from core.prepare.scaler import MinMaxScaler
 from core.prepare.series import PreparedSeries, window_starts
-from core.prepare.stamps import Stamps, label, read_stamps
-from core.prepare.timeline import Grid, build_grid
+from core.prepare.stamps import label
 from core.sources.snapshots import table_from_snapshot
 
 logger = logging.getLogger(__name__)
@@ -84,42 +84,8 @@ class _Ready:
         write_json(folder / "prepared.json", self.manifest)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Chronological rows in original units, the rows of a series together."""
-
-    roles: Roles
-    values: NDArray[np.float64]
-    """Shape (rows, features), NaN where a cell is missing."""
-    source: NDArray[np.int64]
-    """Shape (rows,): row of the source, from 0."""
-    places: NDArray[np.int64]
-    """Shape (rows,): place before rows were dropped."""
-    codes: NDArray[np.int64]
-    """Shape (rows,): number of the series."""
-    ns: NDArray[np.int64] | None
-    timezone: str | None
-    grid: Grid | None
-
-    def cut(self) -> Cuts:
-        return cut_rows(self.codes, self.ns, self.grid, self.places)
-
-    def only(self, keep: NDArray[np.bool_]) -> _Rows:
-        """The rows `keep`, shape (rows,)."""
-        if keep.all():
-            return self
-        return replace(
-            self,
-            values=self.values[keep],
-            source=self.source[keep],
-            places=self.places[keep],
-            codes=self.codes[keep],
-            ns=None if self.ns is None else self.ns[keep],
-        )
-
-
 def _assemble(dataset: DatasetConfig, window: WindowConfig, table: pa.Table, digest: str) -> _Ready:
-    rows, arrangement = _chronological(dataset, table)
+    rows, arrangement = chronological(dataset, table)
     mended = mend_missing(
         rows.values,
         rows.roles.features,
@@ -150,79 +116,7 @@ def _assemble(dataset: DatasetConfig, window: WindowConfig, table: pa.Table, dig
     return _Ready(_scale(rows.values, scaler), rows.ns, manifest)
 
 
-def _chronological(dataset: DatasetConfig, table: pa.Table) -> tuple[_Rows, Arrangement]:
-    roles = split_columns(table.column_names, dataset, find_time(table, dataset.time))
-    stamps = None if roles.time is None else _stamps(table, roles.time)
-    codes = (
-        np.zeros(table.num_rows, dtype=np.int64) if roles.series is None else series_codes(table[roles.series])
-    )
-    arrangement = arrange(None if stamps is None else stamps.ns, codes, newest_first=dataset.time.newest_first)
-    index = arrangement.index
-    ns, grid = None, None
-    if stamps is not None:
-        ns = stamps.ns[index]
-        _refuse_twice(ns, codes[index], stamps, index)
-        steps = np.diff(ns)[np.diff(codes[index]) == 0]
-        grid = build_grid(ns, steps, dataset.time, stamps.timezone)
-    rows = _Rows(
-        roles=roles,
-        values=_values(table, roles.features, index),
-        source=index,
-        places=np.arange(len(index), dtype=np.int64),
-        codes=codes[index],
-        ns=ns,
-        timezone=None if stamps is None else stamps.timezone,
-        grid=grid,
-    )
-    return rows, arrangement
-
-
-def _stamps(table: pa.Table, name: str) -> Stamps:
-    stamps = read_stamps(table[name])
-    if stamps.bad:
-        row, why = next(iter(stamps.bad.items()))
-        raise DataError(
-            f"time column {name!r}, row {row + 1}: {table[name][row].as_py()!r} is no time stamp: {why} "
-            f"({len(stamps.bad)} such rows); write stamps as 2019-04-09 or 2019-04-09T17:30:00+00:00"
-        )
-    return stamps
-
-
-def _refuse_twice(
-    ns: NDArray[np.int64], codes: NDArray[np.int64], stamps: Stamps, index: NDArray[np.int64]
-) -> None:
-    twice = np.flatnonzero((np.diff(ns) == 0) & (np.diff(codes) == 0))
-    if len(twice):
-        row = int(twice[0])
-        raise DataError(
-            f"{len(twice)} time stamps occur again in the same series, the first is "
-            f"{label(int(ns[row]), stamps.timezone)} in rows {index[row] + 1} and {index[row + 1] + 1}; keep "
-            "one row of each, or name the column that tells series apart with `series: COLUMN`"
-        )
-
-
-def _values(table: pa.Table, features: tuple[str, ...], index: NDArray[np.int64]) -> NDArray[np.float64]:
-    values = np.empty((len(index), len(features)), dtype=np.float64)
-    for place, name in enumerate(features):
-        column = table[name]
-        if not is_numeric(column.type):
-            bad = np.flatnonzero(not_numbers(column))
-            shown = ", ".join(f"row {row + 1} {column[row].as_py()!r}" for row in bad[:20].tolist())
-            raise DataError(
-                f"column {name!r} is {column.type}, not numbers ({len(bad)} cells: {shown}); "
-                f"{mend_text(column, name)}"
-            )
-        values[:, place] = as_floats(column)[index]
-        infinite = np.flatnonzero(np.isinf(values[:, place]))
-        if len(infinite):
-            raise DataError(
-                f"column {name!r}, row {index[infinite].min() + 1}: infinite ({len(infinite)} such cells); "
-                "mend them or leave them empty and choose a missing.policy"
-            )
-    return values
-
-
-def _fit(rows: _Rows) -> MinMaxScaler:
+def _fit(rows: Rows) -> MinMaxScaler:
     scaler = MinMaxScaler.fit(rows.values)
     with np.errstate(over="ignore"):
         wide = np.flatnonzero(~np.isfinite(scaler.span))
@@ -250,7 +144,7 @@ def _column_facts(roles: Roles, table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _time_facts(rows: _Rows) -> dict[str, Any] | None:
+def _time_facts(rows: Rows) -> dict[str, Any] | None:
     if rows.ns is None or rows.grid is None:
         return None
     return {
@@ -265,7 +159,7 @@ def _time_facts(rows: _Rows) -> dict[str, Any] | None:
     }
 
 
-def _cut_facts(rows: _Rows, window: WindowConfig) -> dict[str, Any]:
+def _cut_facts(rows: Rows, window: WindowConfig) -> dict[str, Any]:
     cuts = rows.cut()
     total, lost = windows_lost(cuts, window.length, window.stride)
     return {

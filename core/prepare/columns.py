@@ -74,13 +74,19 @@ def find_time(table: pa.Table, time: TimeConfig) -> str | None:
 
 
 def guess_time(table: pa.Table) -> str | None:
-    """The first column of a date type, else of a usual name whose every cell is a time stamp; or None."""
+    """The first column of a date type, else of a usual name and of text or readable numbers; or None.
+
+    Text of such a name is time even where it cannot be read: what is wrong with it is said then, instead of
+    losing the time without a word.
+    """
     for field in table.schema:
         if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
             return str(field.name)
-    for name in table.column_names:
-        if name.lower() in TIME_NAMES and not read_stamps(table[name]).bad:
-            return str(name)
+    for field in table.schema:
+        if field.name.lower() in TIME_NAMES and (
+            pa.types.is_string(field.type) or not read_stamps(table[field.name]).bad
+        ):
+            return str(field.name)
     return None
 
 

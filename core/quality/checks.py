@@ -134,4 +134,4 @@ def judged(rule: Rule, outcome: Outcome) -> Check:
 
 def _found(count: int, observed: str) -> str:
     rows = f"{count:,} row{'s' * (count != 1)}" if count else ""
-    return ", ".join(filter(None, (observed, rows))) or "not so"
+    return ", ".join(filter(None, (observed, rows))) or "it is not"

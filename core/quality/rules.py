@@ -1,4 +1,4 @@
-"""The suite of a dataset: what its rows must satisfy, from its catalogue entry and from what the pipeline needs."""
+"""The suite of a dataset: what its rows must satisfy by its catalogue entry and by what the pipeline needs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from core.catalog import Bounds, DatasetConfig, Relation
 from core.prepare.columns import as_floats, is_numeric, mend_text, not_numbers
 from core.prepare.stamps import Stamps
 from core.quality.checks import Rule, Severity
+from core.quality.keys import cell_rule, key_rules, null_mask
 
 _NUMBER_TYPES = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"]
 _LARGEST = float(np.finfo(np.float64).max)
-# Integers beyond 2^53 have no exact float64.
-_EXACT = 2**53
+# From 2^53 on float64 no longer tells neighbouring integers apart.
+_EXACT = 2**53 - 1
 _BROKEN = {"<": operator.ge, "<=": operator.gt, ">": operator.le, ">=": operator.lt}
 
 
@@ -41,17 +41,20 @@ class Suite:
         self.time = time
         self.stamps = stamps
         self.features = features
+        asked = [name for name in expected_columns(dataset) if name in table.column_names and name != time]
+        self.checked = tuple(dict.fromkeys([*features, *asked]))
         self.numbers = {
-            name: as_floats(table[name]) for name in features if is_numeric(table.schema.field(name).type)
+            name: as_floats(table[name]) for name in self.checked if is_numeric(table.schema.field(name).type)
         }
 
     def frame(self) -> pd.DataFrame:
         """What the rules are checked on, one row per row of the table."""
         columns: dict[str, object] = {}
-        for name in self.features:
+        for name in self.checked:
             columns[name] = self.numbers[name] if name in self.numbers else self.table[name].to_pandas()
-        if self.dataset.series is not None and self.dataset.series in self.table.column_names:
-            columns[self.dataset.series] = self.table[self.dataset.series].to_pandas()
+        for name in self._needed():
+            if name not in columns and name in self.table.column_names:
+                columns[name] = self.table[name].to_pandas()
         if self.time is not None and self.stamps is not None:
             columns[self.time] = self.stamps.labels
         return pd.DataFrame(columns)
@@ -61,9 +64,11 @@ class Suite:
         return [
             self._row_count(),
             *(self._exists(name, there=name not in absent) for name in self._needed()),
+            *(self._numeric(name) for name in self.checked),
             *(rule for name in self.features for rule in self._of_feature(name)),
+            *self._ranges(),
             *self._relations(),
-            *self._series_and_time(),
+            *key_rules(self.table, self.dataset.series, self.time, self.stamps),
         ]
 
     def _needed(self) -> list[str]:
@@ -94,16 +99,12 @@ class Suite:
         )
 
     def _of_feature(self, name: str) -> Iterator[Rule]:
-        yield self._numeric(name)
-        yield self._not_null(name, "refuse" == self.dataset.missing.policy)
+        yield self._not_null(name, self.dataset.missing.policy == "refuse")
         if name in self.numbers:
             yield self._finite(name)
             yield self._varies(name)
             if pa.types.is_integer(self.table.schema.field(name).type):
                 yield self._exact(name)
-            bounds = self.dataset.expectations.ranges.get(name)
-            if bounds is not None and (bounds.min is not None or bounds.max is not None):
-                yield self._range(name, bounds)
 
     def _numeric(self, name: str) -> Rule:
         column = self.table[name]
@@ -121,11 +122,12 @@ class Suite:
         )
 
     def _not_null(self, name: str, refuse: bool) -> Rule:
-        missing = np.isnan(self.numbers[name]) if name in self.numbers else _null(self.table[name])
+        missing = np.isnan(self.numbers[name]) if name in self.numbers else null_mask(self.table[name])
         policy = self.dataset.missing.policy
         severity: Severity = "critical" if refuse else "warning"
         advice = "fill them in, or choose missing.policy=drop_row or forward_fill"
-        return self._map(
+        return cell_rule(
+            self.table,
             "no missing values",
             name,
             severity,
@@ -137,7 +139,8 @@ class Suite:
         )
 
     def _finite(self, name: str) -> Rule:
-        return self._map(
+        return cell_rule(
+            self.table,
             "finite",
             name,
             "critical",
@@ -160,26 +163,33 @@ class Suite:
         )
 
     def _exact(self, name: str) -> Rule:
-        return self._map(
+        return cell_rule(
+            self.table,
             "exact in float64",
             name,
             "warning",
-            "integers up to 2^53 in size",
+            "integers smaller than 2^53 in size",
             "ExpectColumnValuesToBeBetween",
             {"min_value": -_EXACT, "max_value": _EXACT},
             np.abs(self.numbers[name]) > _EXACT,
             "larger integers are rounded; subtract an offset if their last digits matter",
         )
 
+    def _ranges(self) -> Iterator[Rule]:
+        for name, bounds in self.dataset.expectations.ranges.items():
+            if name in self.numbers and (bounds.min is not None or bounds.max is not None):
+                yield self._range(name, bounds)
+
     def _range(self, name: str, bounds: Bounds) -> Rule:
         values = self.numbers[name]
         low = -np.inf if bounds.min is None else bounds.min
         high = np.inf if bounds.max is None else bounds.max
-        return self._map(
+        return cell_rule(
+            self.table,
             "range",
             name,
             "critical",
-            f"values from {low:g} to {high:g}",
+            _bounds_text(bounds),
             "ExpectColumnValuesToBeBetween",
             {"min_value": bounds.min, "max_value": bounds.max},
             (values < low) | (values > high),
@@ -214,93 +224,25 @@ class Suite:
             advice="mend the cells or expectations.relations",
         )
 
-    def _series_and_time(self) -> Iterator[Rule]:
-        series = self.dataset.series
-        if series is not None and series in self.table.column_names:
-            yield self._map(
-                "no missing values",
-                series,
-                "critical",
-                "the name of a series in every row",
-                "ExpectColumnValuesToNotBeNull",
-                {},
-                _null(self.table[series]),
-                "fill them in or take the rows out",
-            )
-        if self.time is not None and self.stamps is not None:
-            yield self._readable(self.time, self.stamps)
-            yield self._unique(self.time, self.stamps, series)
-
-    def _readable(self, time: str, stamps: Stamps) -> Rule:
-        bad = np.zeros(len(stamps.ns), dtype=bool)
-        bad[list(stamps.bad)] = True
-        cells = self.table[time]
-        return Rule(
-            "time stamps",
-            time,
-            "critical",
-            "a readable time stamp in every row",
-            "ExpectColumnValuesToNotBeNull",
-            {"column": time},
-            bad=bad,
-            cells=lambda row: f"{cells[row].as_py()!r}: {stamps.bad[row]}",
-            advice="write stamps as 2019-04-09 or 2019-04-09T17:30:00+00:00, all of one offset",
-        )
-
-    def _unique(self, time: str, stamps: Stamps, series: str | None) -> Rule:
-        labels = stamps.labels
-        keys = pd.DataFrame({"time": labels})
-        arguments: dict[str, object] = {"column": time}
-        expectation = "ExpectColumnValuesToBeUnique"
-        if series is not None and series in self.table.column_names:
-            keys["series"] = self.table[series].to_pandas()
-            expectation = "ExpectCompoundColumnsToBeUnique"
-            arguments = {"column_list": [series, time], "ignore_row_if": "any_value_is_missing"}
-        return Rule(
-            "no time stamp twice",
-            time,
-            "critical",
-            "each time stamp once" + " in a series" * (series is not None),
-            expectation,
-            arguments,
-            bad=np.asarray(keys.duplicated(keep=False) & keys.notna().all(axis=1)),
-            cells=lambda row: labels[row],
-            advice="keep one row of each, or name the column that tells series apart with `series: COLUMN`",
-        )
-
-    def _map(
-        self,
-        name: str,
-        column: str,
-        severity: Severity,
-        expected: str,
-        expectation: str,
-        arguments: dict[str, object],
-        bad: NDArray[np.bool_],
-        advice: str,
-    ) -> Rule:
-        """A rule on the cells of one column."""
-        cells = self.table[column]
-        return Rule(
-            name,
-            column,
-            severity,
-            expected,
-            expectation,
-            {"column": column, **arguments},
-            bad=bad,
-            cells=lambda row: cells[row].as_py(),
-            advice=advice,
-        )
-
 
 def needed_columns(dataset: DatasetConfig, time: str | None) -> list[str]:
     """Columns that the dataset's time, series, roles and expectations name, sorted."""
-    relations = [Relation.parse(text) for text in dataset.expectations.relations]
-    named = {*dataset.columns, *dataset.expectations.ranges, time, dataset.time.column, dataset.series}
-    named |= {side for relation in relations for side in (relation.left, relation.right)}
+    named = {*dataset.columns, *expected_columns(dataset), time, dataset.time.column, dataset.series}
     return sorted(name for name in named if name is not None)
 
 
-def _null(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    return np.asarray(column.is_null(nan_is_null=True))
+def expected_columns(dataset: DatasetConfig) -> list[str]:
+    """Columns that the dataset's expectations name, sorted."""
+    relations = [Relation.parse(text) for text in dataset.expectations.relations]
+    sides = {side for relation in relations for side in (relation.left, relation.right)}
+    return sorted({*dataset.expectations.ranges, *sides})
+
+
+def _bounds_text(bounds: Bounds) -> str:
+    if bounds.max is None:
+        return f"values of at least {bounds.min:g}"
+    return (
+        f"values of at most {bounds.max:g}"
+        if bounds.min is None
+        else f"values from {bounds.min:g} to {bounds.max:g}"
+    )

@@ -54,7 +54,7 @@ def _order(time: str, arrangement: Arrangement) -> Check:
         "warning",
         success=not unsorted,
         expected="rows by time, oldest or newest first",
-        found=_ORDERS[arrangement.order],
+        found=_ORDERS[arrangement.order] + (f" ({arrangement.moved:,} rows move)" if unsorted else ""),
         unexpected=arrangement.moved if unsorted else 0,
         advice="see whether rows of several series are mixed: name their column with `series: COLUMN`"
         if unsorted

@@ -81,7 +81,7 @@ def _weekdays_only(clock: NDArray[np.int64]) -> bool:
     """Whether the stamps are days, most of them neighbours, and none of them on a weekend."""
     days = pd.DatetimeIndex(clock.astype("datetime64[ns]"))
     daily = bool((clock % DAY == 0).all()) and most_common_step(np.diff(clock)) == DAY
-    return daily and len(days) > 5 and bool((days.dayofweek < 5).all())
+    return daily and len(days) > 5 and bool((days.day_of_week < 5).all())
 
 
 def _trading(name: str, clock: NDArray[np.int64]) -> tuple[TimeConfig, str]:
@@ -134,6 +134,7 @@ def _text_notes(table: pa.Table, time: str | None) -> list[str]:
             count = int(not_numbers(table[field.name]).sum())
             notes.append(
                 f"Column {field.name!r} holds {count:,} cells that are no numbers, which validation refuses: "
-                f"mend them, or write a YAML file with `columns: {{{field.name}: drop}}`."
+                f"mend them, or write a YAML file with `columns: {{{field.name}: drop}}` "
+                f"(`time: {{column: {field.name}}}` if it is the time)."
             )
     return notes

@@ -1,0 +1,439 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.catalog import DatasetConfig, FileSource, TimeConfig
+from core.config import WindowConfig
+from core.errors import ConfigError, DataError
+from core.handles import PreparedRef
+from core.prepare.build import prepare
+from core.prepare.gaps import cut_rows, windows_lost
+from core.prepare.series import PreparedSeries, window_starts
+from core.prepare.stamps import read_stamps
+from core.prepare.timeline import build_grid, future_stamps
+from core.sources import resolve_dataset, snapshot
+
+CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
+SHORT = WindowConfig(length=2)
+
+
+def prepare_frame(
+    folder: Path, frame: pd.DataFrame, window: WindowConfig = SHORT, **dataset: object
+) -> PreparedRef:
+    path = folder / "x.parquet"
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+    config = DatasetConfig.model_validate(
+        {"name": "set", "source": {"kind": "file", "path": str(path)}, **dataset}
+    )
+    lake = folder / "lake"
+    return prepare(config, window, snapshot(config, lake), lake)
+
+
+def manifest_of(ref: PreparedRef) -> dict:
+    return json.loads((ref.path / "prepared.json").read_text())
+
+
+def original(ref: PreparedRef) -> np.ndarray:
+    series = PreparedSeries.open(ref.path)
+    return series.scaler.inverse(series.values)
+
+
+def daily(rows: int = 10, **columns: object) -> pd.DataFrame:
+    days = pd.date_range("2020-01-01", periods=rows, freq="D")
+    return pd.DataFrame({"date": days, "x": np.arange(rows, dtype=float), **columns})
+
+
+def sp500_frame() -> pd.DataFrame:
+    from arch.data import sp500
+
+    return sp500.load().rename_axis("Date").reset_index()
+
+
+def test_prepared_folder_holds_what_its_layout_says(tmp_path):
+    frame = daily(5, n=np.array([3, 1, 2, 5, 4]), aside=["a", "b", "c", "d", "e"])
+    ref = prepare_frame(tmp_path, frame, columns={"aside": "drop"})
+    values = np.load(ref.path / "values.npy")
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, [[0, 0.5], [0.25, 0], [0.5, 0.25], [0.75, 1], [1, 0.75]])
+    time = np.load(ref.path / "time.npy")
+    assert time.dtype == np.int64
+    np.testing.assert_array_equal(time, frame["date"].dt.as_unit("ns").astype("int64"))
+    manifest = manifest_of(ref)
+    assert manifest["features"] == ["x", "n"] == list(ref.features)
+    assert manifest["integer"] == [False, True]
+    assert manifest["scaler"] == {"minimum": [0, 1], "maximum": [4, 5]}
+    assert manifest["segments"] == [[0, 5]]
+    assert manifest["window"] == {"length": 2, "stride": 1}
+    assert (manifest["rows"], manifest["windows"], ref.windows) == (5, 4, 4)
+    assert manifest["time"]["first"] == "2020-01-01"
+    assert manifest["time"]["last"] == "2020-01-05"
+    assert manifest["time"]["frequency"] == "D"
+
+
+def test_second_call_reuses_and_another_window_does_not(tmp_path):
+    first = prepare_frame(tmp_path, daily())
+    assert not first.reused
+    assert prepare_frame(tmp_path, daily()).reused
+    other = prepare_frame(tmp_path, daily(), WindowConfig(length=3))
+    assert not other.reused
+    assert other.path != first.path
+
+
+@pytest.mark.parametrize(("order", "label"), [("descending", "flipped"), ("mixed", "sorted")])
+def test_any_order_of_rows_gives_the_series_of_the_ascending_one(tmp_path, order, label):
+    frame = daily(50, y=np.random.default_rng(0).normal(size=50)).drop(index=[20, 21])
+    turned = frame[::-1] if order == "descending" else frame.sample(frac=1, random_state=1)
+    one_place, other_place = tmp_path / "a", tmp_path / "b"
+    one_place.mkdir()
+    other_place.mkdir()
+    one = prepare_frame(one_place, frame)
+    two = prepare_frame(other_place, turned)
+    for name in ("values.npy", "time.npy"):
+        assert (one.path / name).read_bytes() == (two.path / name).read_bytes()
+    assert manifest_of(one)["segments"] == manifest_of(two)["segments"] == [[0, 20], [20, 48]]
+    assert (manifest_of(one)["order"], manifest_of(two)["order"]) == ("ascending", label)
+    assert manifest_of(one)["moved_rows"] == 0
+    assert manifest_of(two)["moved_rows"] > 40
+
+
+def test_descending_csv_equals_ascending(tmp_path):
+    frame = daily(30)
+    config = DatasetConfig(name="set", source=FileSource(path=str(tmp_path / "x.csv")))
+    found = []
+    for table in (frame, frame[::-1]):
+        table.to_csv(tmp_path / "x.csv", index=False, date_format="%Y-%m-%d")
+        found.append(original(prepare(config, SHORT, snapshot(config, tmp_path), tmp_path)))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0][:, 0], np.arange(30), atol=1e-5)
+
+
+def test_rows_without_time_turn_round_only_when_told(tmp_path):
+    frame = pd.DataFrame({"x": [3.0, 2.0, 1.0]})
+    kept = prepare_frame(tmp_path, frame, time={"none": True})
+    turned = prepare_frame(tmp_path, frame, time={"none": True, "newest_first": True})
+    np.testing.assert_allclose(original(kept)[:, 0], [3, 2, 1])
+    np.testing.assert_allclose(original(turned)[:, 0], [1, 2, 3])
+    assert (manifest_of(kept)["order"], manifest_of(turned)["order"]) == ("as given", "flipped")
+    assert manifest_of(kept)["time"] is None
+    assert not (kept.path / "time.npy").exists()
+
+
+def test_sp500_has_no_gap_and_deleted_sessions_are_found(tmp_path):
+    dataset = resolve_dataset("sp500", CATALOG).dataset
+    whole = prepare(dataset, WindowConfig(), snapshot(dataset, tmp_path), tmp_path)
+    assert (manifest_of(whole)["gap_count"], whole.segments, whole.windows) == (0, 1, 5031 - 23)
+    frame = sp500_frame()
+    # The Monday and Tuesday around a holiday, and one more day.
+    gone = ["2005-01-14", "2005-01-18", "2010-06-16"]
+    frame = frame[~frame["Date"].isin(pd.to_datetime(gone))]
+    cut = prepare_frame(tmp_path, frame, WindowConfig(), time={"calendar": "XNYS"})
+    gaps = manifest_of(cut)["gaps"]
+    assert [gap["missing"] for gap in gaps] == [gone[:2], gone[2:]]
+    assert [gap["missing_steps"] for gap in gaps] == [2, 1]
+    assert [(gap["from"], gap["to"]) for gap in gaps] == [
+        ("2005-01-13", "2005-01-19"),
+        ("2010-06-15", "2010-06-17"),
+    ]
+    assert [gap["windows_lost"] for gap in gaps] == [23, 23]
+    assert manifest_of(cut)["windows_lost"] == 46
+    assert cut.windows == (5028 - 23) - 46
+
+
+@pytest.mark.parametrize(
+    ("time", "gaps"),
+    [
+        ({}, [("2020-01-03", "2020-01-06", 2)]),
+        ({"frequency": "D"}, [("2020-01-03", "2020-01-06", 2)]),
+        ({"frequency": "B"}, []),
+        ({"max_gap": "3D"}, []),
+        ({"max_gap": "2D"}, [("2020-01-03", "2020-01-06", 2)]),
+        ({"calendar": "XNYS"}, []),
+        ({"calendar": "24/7"}, [("2020-01-03", "2020-01-06", 2)]),
+    ],
+)
+def test_what_counts_as_a_gap_over_a_weekend(tmp_path, time, gaps):
+    days = pd.bdate_range("2020-01-02", "2020-01-10")
+    ref = prepare_frame(tmp_path, pd.DataFrame({"date": days, "x": np.arange(7.0)}), time=time)
+    found = [(gap["from"], gap["to"], gap["missing_steps"]) for gap in manifest_of(ref)["gaps"]]
+    assert found == gaps
+
+
+def test_months_have_their_own_length(tmp_path):
+    days = pd.date_range("2020-01-01", periods=30, freq="MS").delete(5)
+    ref = prepare_frame(tmp_path, pd.DataFrame({"date": days, "x": np.arange(29.0)}))
+    assert manifest_of(ref)["time"]["frequency"] == "MS"
+    assert [gap["missing"] for gap in manifest_of(ref)["gaps"]] == [["2020-06-01"]]
+
+
+def test_rows_off_the_calendar_are_counted_and_are_no_gap(tmp_path):
+    days = [*pd.bdate_range("2020-01-06", "2020-01-17"), pd.Timestamp("2020-01-11")]
+    ref = prepare_frame(
+        tmp_path, pd.DataFrame({"date": sorted(days), "x": np.arange(11.0)}), time={"calendar": "XNYS"}
+    )
+    assert manifest_of(ref)["gap_count"] == 0
+    assert manifest_of(ref)["time"]["off_grid_rows"] == 1
+
+
+@given(
+    st.lists(st.integers(0, 60), max_size=30),
+    st.integers(2, 6),
+    st.integers(1, 4),
+)
+@settings(deadline=None)
+def test_windows_cross_no_gap_and_every_window_without_one_is_there(removed, length, stride):
+    steps = np.array([step for step in range(61) if step not in removed], dtype=np.int64)
+    day = 86_400 * 10**9
+    ns = steps * day
+    grid = build_grid(ns, np.diff(ns), TimeConfig(frequency="D"), None)
+    codes = np.zeros(len(ns), dtype=np.int64)
+    cuts = cut_rows(codes, ns, grid, np.arange(len(ns)))
+    starts = window_starts(cuts.segments, length, stride)
+    for start in starts:
+        assert (np.diff(steps[start : start + length]) == 1).all()
+    if stride == 1:
+        whole = [i for i in range(len(steps) - length + 1) if steps[i + length - 1] - steps[i] == length - 1]
+        assert starts.tolist() == whole
+    total, lost = windows_lost(cuts, length, stride)
+    free = list(range(0, len(steps) - length + 1, stride))
+    assert total == max(0, len(free) - len(starts))
+    crossing = [sum(start <= gap < start + length - 1 for start in free) for gap in cuts.gaps]
+    assert lost.tolist() == crossing
+
+
+def test_series_are_grouped_and_never_joined(tmp_path):
+    frame = pd.concat([daily(4).assign(name="b"), daily(4).assign(name="a", x=[10.0, 11, 12, 13])])
+    mixed = frame.sort_values("date", kind="stable")
+    ref = prepare_frame(tmp_path, mixed, series="name")
+    assert manifest_of(ref)["segments"] == [[0, 4], [4, 8]]
+    np.testing.assert_allclose(original(ref)[:, 0], [0, 1, 2, 3, 10, 11, 12, 13], atol=1e-5)
+    assert ref.features == ("x",)
+    assert manifest_of(ref)["gap_count"] == 0
+
+
+def test_dropped_rows_are_gaps_that_no_rule_joins(tmp_path):
+    frame = daily(10)
+    frame.loc[[0, 4, 5], "x"] = np.nan
+    ref = prepare_frame(tmp_path, frame, missing={"policy": "drop_row"}, time={"max_gap": "30D"})
+    manifest = manifest_of(ref)
+    assert manifest["segments"] == [[0, 3], [3, 7]]
+    assert manifest["dropped_rows"] == 3
+    assert [(gap["from_row"], gap["to_row"], gap["dropped_rows"]) for gap in manifest["gaps"]] == [(4, 7, 2)]
+    np.testing.assert_allclose(original(ref)[:, 0], [1, 2, 3, 6, 7, 8, 9], atol=1e-5)
+    np.testing.assert_array_equal(
+        pd.to_datetime(np.load(ref.path / "time.npy")), frame["date"][[1, 2, 3, 6, 7, 8, 9]]
+    )
+
+
+def test_forward_fill_within_its_limit(tmp_path):
+    frame = daily(8, y=[0.0, np.nan, np.nan, 3, 4, np.nan, 6, 7])
+    ref = prepare_frame(tmp_path, frame, missing={"policy": "forward_fill", "limit": 2})
+    np.testing.assert_allclose(original(ref)[:, 1], [0, 0, 0, 3, 4, 4, 6, 7], atol=1e-6)
+    assert manifest_of(ref)["filled"] == {"y": 3}
+    with pytest.raises(DataError, match="row 3"):
+        prepare_frame(tmp_path, frame, missing={"policy": "forward_fill", "limit": 1})
+
+
+def test_forward_fill_stops_at_gaps_series_and_the_beginning(tmp_path):
+    policy = {"policy": "forward_fill", "limit": 9}
+    gap = daily(8, y=[0.0, 1, 2, 3, np.nan, 5, 6, 7]).drop(index=3)
+    with pytest.raises(DataError, match="row 4"):
+        prepare_frame(tmp_path, gap, missing=policy)
+    with pytest.raises(DataError, match="row 1"):
+        prepare_frame(tmp_path, daily(3, y=[np.nan, 1, 2]), missing=policy)
+    two = pd.concat([daily(2).assign(s=1), daily(2, y=[np.nan, 2.0]).assign(s=2)]).fillna({"y": np.nan})
+    with pytest.raises(DataError, match="row 1"):
+        prepare_frame(tmp_path, two, missing=policy, series="s")
+
+
+def test_constant_column_is_zero_and_comes_back(tmp_path):
+    ref = prepare_frame(tmp_path, daily(5, c=7.5))
+    assert (PreparedSeries.open(ref.path).values[:, 1] == 0).all()
+    assert (original(ref)[:, 1] == 7.5).all()
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "part"),
+    [
+        (daily(3, y=[1.0, None, 2]), {}, r"'y': 1, first in row 2"),
+        (daily(3, y=[1.0, np.inf, 2]), {}, r"'y', row 2"),
+        (daily(3, y=["1", "x", "2"]), {}, r"'y'.*row 2 'x'"),
+        (daily(3, y=["1,234", "2,345", "3"]), {}, r"thousands"),
+        (daily(3, y=[-1.5e308, 1.5e308, 0]), {}, r"'y'"),
+        (daily(3, y=pd.Series([None] * 3, dtype="float64")), {"missing": {"policy": "drop_row"}}, "0 of the 3"),
+        (daily(3)[["date"]], {}, "no feature"),
+        (daily(3), {"columns": {"y": "drop"}}, "y"),
+        (daily(3), {"series": "name"}, "name"),
+        (daily(3, name=["a", None, "b"]), {"series": "name"}, "first row 2"),
+        (daily(3).assign(date=["2020-01-01", "2020-13-01", "2020-01-03"]), {}, r"row 2.*2020-13-01"),
+        (daily(3).assign(date=["2020-01-01", None, "2020-01-03"]), {}, r"row 2.*missing"),
+        (daily(3).assign(date=["2020-01-01", "2020-01-02", "2020-01-01"]), {}, r"2020-01-01 in rows 1 and 3"),
+        (
+            daily(3).assign(
+                date=["2020-01-01T00:00:00+01:00", "2020-01-02T00:00:00+01:00", "2020-06-03T00:00:00+02:00"]
+            ),
+            {},
+            r"row 3.*\+02:00",
+        ),
+        (
+            daily(3).assign(date=["2020-01-01T00:00:00Z", "2020-01-02T00:00:00", "2020-01-03"]),
+            {},
+            r"row 2.*none",
+        ),
+        (daily(3).assign(date=["01/02/2020", "02/02/2020", "03/02/2020"]), {}, r"day or month first"),
+        (daily(3).assign(date=pd.to_datetime([1, 2, 3])), {}, "1970"),
+        (daily(3).assign(date=[0.5, 1.5, 2.5]), {"time": {"column": "date"}}, "row 1"),
+        (
+            daily(3).assign(date=pd.Series(np.array(["2020-01-01", "2500-01-01", "2020-01-03"], "M8[s]"))),
+            {},
+            "1677",
+        ),
+    ],
+)
+def test_bad_rows_are_refused_by_name_and_leave_nothing(tmp_path, frame, options, part):
+    with pytest.raises(DataError, match=part):
+        prepare_frame(tmp_path, frame, **options)
+    assert not (tmp_path / "lake" / "prepared").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "window", "part"),
+    [
+        ({"time": {"calendar": "XNYX"}}, SHORT, "XNYS"),
+        ({"time": {"frequency": "fortnight"}}, SHORT, "fortnight"),
+        ({"time": {"max_gap": "soon"}}, SHORT, "soon"),
+        ({"time": {"max_gap": "-1D"}}, SHORT, "-1D"),
+        ({}, WindowConfig(length=11), r"window\.length<=10"),
+        ({"columns": {"date": "drop"}, "time": {}}, WindowConfig(length=11), "10"),
+    ],
+)
+def test_wrong_configuration_is_refused_and_leaves_nothing(tmp_path, options, window, part):
+    with pytest.raises(ConfigError, match=part):
+        prepare_frame(tmp_path, daily(10), window, **options)
+    assert not (tmp_path / "lake" / "prepared").exists()
+
+
+def test_rows_without_any_time_column_ask_for_one(tmp_path):
+    with pytest.raises(ConfigError, match="none: true"):
+        prepare_frame(tmp_path, pd.DataFrame({"x": [1.0, 2.0, 3.0]}))
+
+
+def test_window_as_long_as_the_series_is_one_window(tmp_path):
+    assert prepare_frame(tmp_path, daily(10), WindowConfig(length=10)).windows == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["2020-01-02", "2020-01-03 04:05:06"], ["2020-01-02", "2020-01-03 04:05:06"]),
+        (["20200102", "20200103"], ["2020-01-02", "2020-01-03"]),
+        ([20200102, 20200103], ["2020-01-02", "2020-01-03"]),
+        (["13/01/2020", "14/01/2020"], ["2020-01-13", "2020-01-14"]),
+        (["01/12/2020", "01/13/2020"], ["2020-01-12", "2020-01-13"]),
+        (["02.01.2020", "03.01.2020"], ["2020-01-02", "2020-01-03"]),
+        (["Jan 02, 2020", "Jan 03, 2020"], ["2020-01-02", "2020-01-03"]),
+        ([" 2020-01-02", "2020-01-03 "], ["2020-01-02", "2020-01-03"]),
+        (["2020-01-02T01:00:00+01:00", "2020-01-03T01:00:00+01:00"], ["2020-01-02", "2020-01-03"]),
+    ],
+)
+def test_forms_of_time_stamps(cells, expected):
+    stamps = read_stamps(pa.chunked_array([cells]))
+    assert stamps.bad == {}
+    np.testing.assert_array_equal(stamps.ns.astype("M8[ns]"), np.array(expected, dtype="M8[ns]"))
+
+
+@given(
+    st.lists(st.datetimes(min_value=pd.Timestamp(1700, 1, 1), max_value=pd.Timestamp(2200, 1, 1)), min_size=1)
+)
+@settings(deadline=None)
+def test_iso_stamps_are_read_to_the_microsecond(times):
+    text = pa.chunked_array([[time.isoformat() for time in times]])
+    typed = pa.chunked_array([pa.array(times, pa.timestamp("us"))])
+    one, two = read_stamps(text), read_stamps(typed)
+    np.testing.assert_array_equal(one.ns, two.ns)
+    assert one.bad.keys() == two.bad.keys()
+
+
+def test_zone_is_kept(tmp_path):
+    frame = daily(5)
+    frame["date"] = frame["date"].dt.tz_localize("Europe/Berlin")
+    manifest = manifest_of(prepare_frame(tmp_path, frame))
+    assert manifest["time"]["timezone"] == "Europe/Berlin"
+    assert manifest["time"]["first"] == "2020-01-01 00:00:00+01:00"
+
+
+def test_intraday_stamps_in_another_zone_fall_on_the_exchange_s_day(tmp_path):
+    # 01:00 UTC on Saturday is Friday evening in New York.
+    stamps = pd.to_datetime(
+        ["2020-01-09 20:00", "2020-01-10 20:00", "2020-01-11 01:00", "2020-01-13 20:00"], utc=True
+    )
+    ref = prepare_frame(
+        tmp_path, pd.DataFrame({"date": stamps, "x": np.arange(4.0)}), time={"calendar": "XNYS"}
+    )
+    assert manifest_of(ref)["time"]["off_grid_rows"] == 0
+    assert manifest_of(ref)["gap_count"] == 0
+
+
+def test_future_sessions_of_new_york():
+    info = {"calendar": "XNYS", "frequency": None, "timezone": None}
+    found = future_stamps(info, "2019-12-24", 5)
+    assert [str(day.date()) for day in found] == [
+        "2019-12-24",
+        "2019-12-26",
+        "2019-12-27",
+        "2019-12-30",
+        "2019-12-31",
+    ]
+    assert str(future_stamps(info, "2025-01-09", 1)[0].date()) == "2025-01-10"  # a day of mourning
+    assert len(future_stamps(info, "2030-01-01", 600)) == 600
+
+
+@pytest.mark.parametrize(
+    ("info", "start", "expected"),
+    [
+        ({"frequency": "10min"}, "2020-01-01 00:05", ["2020-01-01 00:05", "2020-01-01 00:15"]),
+        ({"frequency": "MS"}, "2020-01-15", ["2020-02-01", "2020-03-01"]),
+        ({"frequency": "D", "timezone": "Europe/Berlin"}, "2020-03-28", ["2020-03-28", "2020-03-29"]),
+    ],
+)
+def test_future_stamps_by_frequency(info, start, expected):
+    zone = info.get("timezone")
+    found = future_stamps({"calendar": None, "timezone": zone, **info}, start, 2)
+    assert found.equals(pd.DatetimeIndex(pd.to_datetime(expected)).tz_localize(zone).as_unit(found.unit))
+
+
+@pytest.mark.parametrize(
+    ("info", "start", "periods"),
+    [
+        (None, "2020-01-01", 3),
+        ({}, "2020-01-01", 3),
+        ({"frequency": "D"}, "some day", 3),
+        ({"frequency": "D"}, "", 3),
+        ({"frequency": "D"}, "2020-01-01T00:00:00Z", 3),
+        ({"frequency": "D"}, "2020-01-01", 0),
+        ({"calendar": "XNYS", "frequency": "10min"}, "2020-01-02", 3),
+        ({"calendar": "XHKG"}, "2049-12-01", 300),
+    ],
+)
+def test_future_that_cannot_be_told_is_refused(info, start, periods):
+    with pytest.raises(ConfigError):
+        future_stamps(info, start, periods)
+
+
+def test_reading_a_prepared_series_needs_no_configuration_library():
+    code = (
+        "import sys, core.prepare.series\n"
+        "print({'pydantic', 'yaml', 'great_expectations', 'exchange_calendars'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

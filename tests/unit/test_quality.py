@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.catalog import DatasetConfig
+from core.errors import ConfigError, DataError
+from core.handles import ValidationRef
+from core.quality import raise_if_failed, validate
+from core.quality.checks import Outcome, Rule, judged
+from core.quality.suite import run_rules
+from core.quality.validate import check_table
+from core.sources import resolve_dataset, snapshot
+
+CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
+
+
+def dataset_of(path: Path | str = "x.parquet", **parts: object) -> DatasetConfig:
+    tree = {"name": "set", "source": {"kind": "file", "path": str(path)}, **parts}
+    return DatasetConfig.model_validate(tree)
+
+
+def checks_of(frame: pd.DataFrame, **parts: object) -> dict[tuple[str, str | None], object]:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    kinds = [pa.string() if pa.types.is_large_string(kind) else kind for kind in table.schema.types]
+    table = table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
+    return {(check.name, check.column): check for check in check_table(dataset_of(**parts), table).checks}
+
+
+def prices(rows: int = 30, **columns: object) -> pd.DataFrame:
+    days = pd.date_range("2020-01-01", periods=rows, freq="D")
+    low = np.arange(rows, dtype=float)
+    return pd.DataFrame({"date": days, "Low": low, "Close": low + 1, **columns})
+
+
+def validate_frame(folder: Path, frame: pd.DataFrame, **parts: object) -> ValidationRef:
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / "x.parquet")
+    dataset = dataset_of(folder / "x.parquet", **parts)
+    return validate(dataset, snapshot(dataset, folder / "lake"), folder / "lake")
+
+
+def report_of(ref: ValidationRef) -> dict:
+    return json.loads((ref.path / "report.json").read_text())
+
+
+def test_good_data_pass_every_check(tmp_path):
+    dataset = resolve_dataset("sp500", CATALOG).dataset
+    taken = snapshot(dataset, tmp_path)
+    ref = validate(dataset, taken, tmp_path)
+    assert (ref.success, ref.failed, ref.warnings, ref.reused) == (True, 0, 0, False)
+    assert ref.checks == len(report_of(ref)["checks"]) > 40
+    assert validate(dataset, taken, tmp_path).reused
+    raise_if_failed(ref)
+
+
+def test_one_failure_of_each_kind_is_found_with_column_and_rows(tmp_path):
+    frame = prices(
+        text=["1"] * 28 + ["N-A", "2"],
+        empty=[np.nan, *range(29)],
+        infinite=[1.0, np.inf, *range(28)],
+        price=[-1.0, *range(28), 1e6],
+    )
+    frame.loc[5, "Close"] = -7
+    frame.loc[9, "date"] = frame.loc[8, "date"]
+    expectations = {
+        "min_rows": 31,
+        "ranges": {"price": {"min": 0, "max": 1000}, "nowhere": {"min": 0}},
+        "relations": ["Low <= Close"],
+    }
+    ref = validate_frame(tmp_path, frame, expectations=expectations)
+    failed = {
+        (check["name"], check["column"]): [bad["row"] for bad in check["rows"]]
+        for check in report_of(ref)["checks"]
+        if not check["success"] and check["severity"] == "critical"
+    }
+    assert failed == {
+        ("rows", None): [],
+        ("column exists", "nowhere"): [],
+        ("numbers", "text"): [29],
+        ("no missing values", "empty"): [1],
+        ("finite", "infinite"): [2],
+        ("range", "price"): [1, 30],
+        ("relation", "Low <= Close"): [6],
+        ("no time stamp twice", "date"): [9, 10],
+    }
+    assert not ref.success
+    assert ref.failed == 8
+    with pytest.raises(DataError) as caught:
+        raise_if_failed(ref)
+    message = str(caught.value)
+    for part in ("text", "29 ('N-A')", "columns: {text: drop}", "price", "1 (-1.0)", "nowhere", "8 of"):
+        assert part in message
+
+
+@pytest.mark.parametrize(("operator", "bad"), [("<=", [1]), ("<", [1, 2]), (">=", [3]), (">", [2, 3])])
+def test_relations_hold_row_by_row(operator, bad):
+    frame = pd.DataFrame({"a b": [2.0, 1.0, 0.0, np.nan], "c": [1.0, 1.0, 1.0, 1.0]})
+    text = f"a b {operator} c"
+    check = checks_of(
+        frame, time={"none": True}, expectations={"relations": [text]}, missing={"policy": "drop_row"}
+    )["relation", text]
+    assert [row.row for row in check.rows] == bad
+    assert check.unexpected == len(bad)
+    assert check.success is False
+
+
+@pytest.mark.parametrize(("policy", "severity"), [("refuse", "critical"), ("drop_row", "warning")])
+def test_the_missing_policy_decides_how_bad_a_hole_is(policy, severity):
+    frame = prices(hole=[np.nan, *range(29)])
+    check = checks_of(frame, missing={"policy": policy})["no missing values", "hole"]
+    assert (check.success, check.severity, check.unexpected) == (False, severity, 1)
+
+
+def test_counts_agree_with_our_rows_and_rows_stop_at_twenty():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=500)
+    check = checks_of(prices(500, x=values), expectations={"ranges": {"x": {"min": -0.5, "max": 0.5}}})[
+        "range", "x"
+    ]
+    outside = np.flatnonzero(np.abs(values) > 0.5)
+    assert check.unexpected == len(outside)
+    assert [row.row for row in check.rows] == (outside[:20] + 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("frame", "name", "column"),
+    [
+        (prices(c=1.0), "varies", "c"),
+        (prices().sample(frac=1, random_state=0), "order", "date"),
+        (prices().drop(index=[4, 5]), "gaps", "date"),
+        (prices(n=np.array([2**53 + 1] + [0] * 29)), "exact in float64", "n"),
+    ],
+)
+def test_what_is_odd_but_usable_is_a_warning(frame, name, column):
+    checks = checks_of(frame)
+    assert (checks[name, column].success, checks[name, column].severity) == (False, "warning")
+    assert all(check.success for key, check in checks.items() if key != (name, column))
+
+
+def test_newest_first_is_no_fault():
+    assert all(check.success for check in checks_of(prices()[::-1]).values())
+
+
+def test_gaps_name_the_sessions_that_are_missing():
+    from arch.data import sp500
+
+    frame = sp500.load().rename_axis("Date").reset_index()
+    gone = ["2001-09-10", "2001-09-17"]
+    frame = frame[~frame["Date"].isin(pd.to_datetime(gone))]
+    check = checks_of(frame, time={"calendar": "XNYS"})["gaps", "Date"]
+    # The exchange was closed from the 11th to the 14th: one gap, of two sessions.
+    assert "1 gaps, 2 steps" in check.found
+    assert all(day in check.rows[0].value for day in gone)
+
+
+def test_days_off_the_calendar_are_named():
+    frame = pd.DataFrame({"date": pd.date_range("2020-01-06", "2020-01-12"), "x": np.arange(7.0)})
+    check = checks_of(frame, time={"calendar": "XNYS"})["on the calendar", "date"]
+    assert (check.severity, [row.row for row in check.rows]) == ("warning", [6, 7])
+
+
+def test_unreadable_time_is_critical_and_named():
+    frame = prices(3).assign(date=["2020-01-01", "soon", None])
+    check = checks_of(frame)["time stamps", "date"]
+    assert (check.success, check.severity) == (False, "critical")
+    assert [row.row for row in check.rows] == [2, 3]
+    assert "soon" in check.rows[0].value
+
+
+def test_the_same_time_in_two_series_is_fine_and_twice_in_one_is_not():
+    two = pd.concat([prices(3).assign(name="a"), prices(3).assign(name="b")], ignore_index=True)
+    good = checks_of(two, series="name")
+    assert all(check.success for check in good.values())
+    two.loc[4, "date"] = two.loc[3, "date"]
+    check = checks_of(two, series="name")["no time stamp twice", "date"]
+    assert (check.success, [row.row for row in check.rows]) == (False, [4, 5])
+
+
+def test_missing_configured_time_column_is_a_finding():
+    checks = checks_of(prices(), time={"column": "when"})
+    assert not checks["column exists", "when"].success
+
+
+def test_no_time_column_and_unknown_calendar_are_configuration_errors():
+    with pytest.raises(ConfigError, match="time"):
+        checks_of(pd.DataFrame({"x": [1.0]}))
+    with pytest.raises(ConfigError, match="XNYX"):
+        checks_of(prices(), time={"calendar": "XNYX"})
+
+
+def test_a_dropped_column_is_not_checked_for_numbers():
+    checks = checks_of(prices(note="text"), columns={"note": "drop"})
+    assert ("numbers", "note") not in checks
+    assert all(check.success for check in checks.values())
+
+
+def test_a_check_that_cannot_run_is_told_from_bad_data():
+    rule = Rule(
+        "odd", "zz", "warning", "something", "ExpectColumnValuesToBeBetween", {"column": "zz", "min_value": 0}
+    )
+    good = Rule("rows", None, "critical", "rows", "ExpectTableRowCountToBeBetween", {"min_value": 1})
+    broken, fine = run_rules("set", pd.DataFrame({"a": [1.0]}), [rule, good])
+    assert broken.broken
+    assert fine == Outcome(success=True, observed="1")
+    check = judged(rule, broken)
+    assert (check.success, check.severity) == (False, "critical")
+    assert "could not run" in check.found
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_reports_show_hostile_names_and_cells_as_text(tmp_path):
+    name, cell = "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>|[a](javascript:b)`'
+    ref = validate_frame(tmp_path, prices(3, **{name: ["1", cell, "2"]}))
+    page = Tags()
+    page.feed((ref.path / "report.html").read_text())
+    assert not {"script", "img", "a", "link"} & set(page.tags)
+    assert not [key for key, _ in page.attributes if key.startswith("on") or key in ("src", "href")]
+    assert name in page.text
+    assert cell in page.text
+    markdown = (ref.path / "report.md").read_text()
+    assert "<script" not in markdown
+    assert "<img" not in markdown
+    assert "[a](" not in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    # Unescaped bars only between cells.
+    assert {line.replace(r"\|", "").count("|") for line in rows} == {8}
