@@ -273,6 +273,8 @@ def _launch(
     Args:
         debug: Show the traceback of an error.
     """
+    if tokens[:1] not in (("run",), ("serve",)):  # there Prefect sets up logging
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         app(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -285,7 +287,6 @@ def _launch(
 
 def main() -> None:
     """Entry point of the script `timeloom`."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         app.meta()
     except KeyboardInterrupt:

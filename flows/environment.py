@@ -24,6 +24,7 @@ def configure(settings: Settings) -> None:
         "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(OWN_LOGGERS),
         "MLFLOW_TRACKING_URI": f"sqlite:///{lake / 'mlflow' / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -36,5 +37,3 @@ def configure(settings: Settings) -> None:
         os.environ.setdefault(name, value)
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(settings.log_level)
-    for name in ("alembic", "mlflow.store.db.utils", "great_expectations"):
-        logging.getLogger(name).setLevel(logging.WARNING)

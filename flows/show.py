@@ -11,7 +11,7 @@ from flows.train import TrainResult
 
 def show_result(console: Console, result: TrainResult) -> None:
     """Steps with their times, scores, and where to look."""
-    steps = Table("step", "seconds", "peak MiB", "", title="Steps", title_justify="left")
+    steps = Table("step", "seconds", "peak MiB", "note", title="Steps", title_justify="left")
     for name, peak in result.peak_memory_mib.items():
         note = "reused" if name in result.cached else ""
         steps.add_row(name, f"{result.seconds[name]:.1f}", f"{peak:,.0f}", note)

@@ -30,7 +30,7 @@ class RegisteredGenerator(PythonModel):  # type: ignore[misc]
     def predict(
         self,
         context: PythonModelContext,  # noqa: ARG002 - MLflow's signature
-        model_input: Any = None,  # noqa: ARG002 - generation takes parameters alone
+        model_input: pd.DataFrame,  # noqa: ARG002 - generation takes parameters alone
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Synthetic rows.

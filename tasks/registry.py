@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
+from mlflow.models import Model
 from mlflow.models.signature import ModelSignature
-from mlflow.types import ParamSchema, ParamSpec
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 from core.config import JobConfig
 from core.errors import ConfigError
@@ -143,11 +143,13 @@ def _log_version(
 
 
 def _signature(bundle: GeneratorBundle) -> ModelSignature:
-    outputs = infer_signature(model_output=bundle.sample_frame(2, 0)).outputs
+    # Written out: inferring it warns that whole numbers might be missing, which `window` and `step` never are.
+    columns = [ColSpec("long", name) for name in ("window", "step")]
+    columns += [ColSpec("double", name) for name in bundle.series.features]
     params = ParamSchema(
         [ParamSpec(name, "long", default) for name, default in (("n_samples", 1), ("seed", 0))]
     )
-    return ModelSignature(outputs=outputs, params=params)
+    return ModelSignature(outputs=Schema(columns), params=params)
 
 
 def _description(job: JobConfig, evaluation: EvaluationRef, run: TrackedRun) -> str:

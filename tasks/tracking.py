@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,19 +124,23 @@ def log_dataset(run: TrackedRun, snapshot: SnapshotRef, description: str) -> Non
     """Log a snapshot as the run's input: name, digest, schema, and where to read it."""
     frame = table_from_snapshot(snapshot).slice(0, PROFILED_ROWS).to_pandas()
     # MLflow keeps at most 36 characters of a digest, and its own digest looks at a sample of the rows.
-    dataset = mlflow.data.from_pandas(
-        frame,
-        source=str(snapshot.path / "data.parquet"),
-        name=snapshot.dataset,
-        digest=snapshot.digest[:32],
-    )
+    with warnings.catch_warnings():
+        # That a path might be two kinds of source, and that whole numbers cannot be missing: both known.
+        warnings.simplefilter("ignore", UserWarning)
+        dataset = mlflow.data.from_pandas(
+            frame,
+            source=str(snapshot.path / "data.parquet"),
+            name=snapshot.dataset,
+            digest=snapshot.digest[:32],
+        )
+        described = dataset.to_dict()
     tags = {
         "mlflow.data.context": "training",
         "sha256": snapshot.digest,
         "rows": str(snapshot.rows),
         "description": description[:200],
     }
-    entity = DatasetInput(Dataset.from_dictionary(dataset.to_dict()), [InputTag(k, v) for k, v in tags.items()])
+    entity = DatasetInput(Dataset.from_dictionary(described), [InputTag(k, v) for k, v in tags.items()])
     run.client.log_inputs(run.run_id, datasets=[entity])
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, DataError
-from core.evaluation.judges import Progress, checked_pair, discriminative_score, predictive_score
+from core.evaluation.judges import Progress, discriminative_score, predictive_score
 from core.evaluation.plots import Plot, plot_autocorrelations, plot_distributions, plot_overlays, plot_paths
 from core.evaluation.report import write_reports
 from core.evaluation.scores import Score, chance_floor, held_out
+from core.evaluation.windows import checked_pair
 from core.lake import write_json
 from core.prepare.scaler import MinMaxScaler
 
@@ -124,7 +126,7 @@ def evaluate_windows(
         DataError: the sets do not fit each other or their names, are too small, or hold NaN or infinity.
         TrainingDivergedError: a judge's output is not finite.
     """
-    real, synthetic = checked_pair(real, synthetic)
+    real, synthetic = checked_pair(real, synthetic, np.float64)
     _check_names(features, real.shape[2], plot_windows)
     scaler = MinMaxScaler.fit(real)
     scaled, scaled_synthetic = checked_pair(scaler.transform(real), scaler.transform(synthetic))
@@ -150,8 +152,8 @@ def evaluate_windows(
 
 
 def _draw(
-    real: Array32,
-    synthetic: Array32,
+    real: NDArray[Any],
+    synthetic: NDArray[Any],
     scaled: tuple[Array32, Array32],
     features: Sequence[str],
     folder: Path,
@@ -160,11 +162,12 @@ def _draw(
 ) -> list[Plot]:
     folder.mkdir(exist_ok=True)
     plots = []
-    drawings = (
-        lambda: plot_overlays(*scaled, folder / "overlays.png", windows=windows, seed=judging.seed),
-        lambda: plot_distributions(real, synthetic, features, folder / "distributions.png"),
-        lambda: plot_autocorrelations(real, synthetic, features, folder / "autocorrelations.png"),
-        lambda: plot_paths(real, synthetic, features, folder / "paths.png", seed=judging.seed),
+    seed = judging.seed
+    drawings: tuple[Callable[[], Plot], ...] = (
+        partial(plot_overlays, *scaled, folder / "overlays.png", windows=windows, seed=seed),
+        partial(plot_distributions, real, synthetic, features, folder / "distributions.png"),
+        partial(plot_autocorrelations, real, synthetic, features, folder / "autocorrelations.png"),
+        partial(plot_paths, real, synthetic, features, folder / "paths.png", seed=seed),
     )
     for done, draw in enumerate(drawings, 1):
         plots.append(draw())
@@ -211,12 +214,12 @@ def _constant_error(scaled: Array32) -> float:
 
 
 def _by_feature(
-    real: Array32, synthetic: Array32, features: Sequence[str], scaler: MinMaxScaler
+    real: NDArray[Any], synthetic: NDArray[Any], features: Sequence[str], scaler: MinMaxScaler
 ) -> list[dict[str, Any]]:
     """Mean and spread of each feature, and what share of the synthetic values the real ones never reach."""
     rows = []
     for number, name in enumerate(features):
-        pair = real[..., number].astype(np.float64), synthetic[..., number].astype(np.float64)
+        pair = real[..., number], synthetic[..., number]
         low, high = scaler.minimum[number], scaler.maximum[number]
         row: dict[str, Any] = {"name": str(name), "constant": bool(low == high)}
         for kind, values in zip(("real", "synthetic"), pair, strict=True):

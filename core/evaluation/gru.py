@@ -156,7 +156,7 @@ class _GRU(torch.autograd.Function):
         w.passes += 1
         ctx.save_for_backward(x, gates, candidate)
         ctx.workspace, ctx.last, ctx.turn = w, last, w.passes
-        # tanh(a) = 2 sigmoid(2a) - 1: torch's tanh takes five times as long as its sigmoid on a CPU.
+        # tanh(a) = 2 sigmoid(2a) - 1: torch's tanh takes several times as long as its sigmoid on a CPU.
         doubled = torch.cat((kernel[:, : 2 * hidden], 2 * kernel[:, 2 * hidden :]), 1)
         doubled_candidate = 2 * candidate
         torch.bmm(doubled.repeat(steps, 1, 1), x.transpose(1, 2), out=w.inputs.view(len(x), 3 * hidden, -1))
@@ -169,10 +169,10 @@ class _GRU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, gates, candidate = ctx.saved_tensors
         w: Workspace = ctx.workspace
         if ctx.turn != w.passes:
             raise RuntimeError("the workspace was used again before this pass went backward; make one for each")
+        x, gates, candidate = ctx.saved_tensors
         _slopes(w)
         _backward_in_time(w, grads[0], gates.transpose(1, 2), candidate.transpose(1, 2), last=ctx.last)
         d_kernel = torch.cat((_over_steps(w.d_gates, x, w), _over_steps(w.d_candidate, x, w)), 1)

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from core.errors import ConfigError, DataError, TrainingDivergedError
+from core.errors import ConfigError, TrainingDivergedError
 from core.evaluation.gru import JudgeWeights, Workspace, outputs
 from core.evaluation.scores import TRAIN_SHARE, Score, rank_auc
+from core.evaluation.windows import checked_pair
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the iterations done, and their total."""
@@ -217,43 +218,6 @@ def draw_batches(
                 drawn[:, column] = torch.where(taken, top, pick[:, 0])
         for batch in drawn.view(-1, judges, batch_size):
             yield pool.gather(1, batch)
-
-
-def checked_pair(
-    real: NDArray[Any], synthetic: NDArray[Any]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both sets as float32, refused unless they can be compared.
-
-    Raises:
-        DataError: they are not two finite sets (N, T, D) and (M, T, D), N and M and T at least 2.
-    """
-    if real.ndim != 3 or synthetic.ndim != 3 or real.shape[1:] != synthetic.shape[1:]:
-        raise DataError(
-            "real and synthetic windows must have the same steps and features, shapes (N, T, D) and (M, T, D); "
-            f"got {real.shape} and {synthetic.shape}: cut both alike"
-        )
-    if min(len(real), len(synthetic), real.shape[1]) < 2 or real.shape[2] < 1:
-        raise DataError(
-            "judging needs at least 2 windows of each kind, 2 steps and 1 feature; "
-            f"got real {real.shape} and synthetic {synthetic.shape}: bring more"
-        )
-    return _finite(real, "real"), _finite(synthetic, "synthetic")
-
-
-def _finite(values: NDArray[Any], name: str) -> NDArray[np.float32]:
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{name} windows must be numbers, got {values.dtype}: encode them first")
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
-    bad = ~np.isfinite(single)
-    if bad.any():
-        window, step, feature = (int(place) for place in np.argwhere(bad)[0])
-        raise DataError(
-            f"{name} windows must be finite, got {int(bad.sum()):,} values that are NaN, infinite or beyond "
-            f"float32, the first {values[window, step, feature]} in window {window}, step {step}, feature "
-            f"{feature}: mend or drop those windows"
-        )
-    return single
 
 
 def _check_arguments(**arguments: int) -> None:

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
 _DPI = 110
@@ -58,20 +59,10 @@ def plot_overlays(
     sets = [
         values[_some(len(values), windows, rng)].mean(axis=2, dtype=np.float64) for values in (real, synthetic)
     ]
-    both = np.concatenate(sets)
-    pca = PCA(n_components=2, random_state=seed).fit(sets[0] if np.ptp(sets[0]) > 0 else both)
-    varied = bool(np.ptp(both, axis=0).any())
-    tsne = TSNE(
-        n_components=2,
-        perplexity=min(40.0, (len(both) - 1) / 3),
-        max_iter=300,
-        init="pca" if varied else "random",
-        random_state=seed,
-    )
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _scatter(left, pca.transform(both), len(sets[0]), "PCA", ("first component", "second component"))
-    _scatter(right, tsne.fit_transform(both), len(sets[0]), "t-SNE", ("first dimension", "second dimension"))
+    _scatter(left, _pca(*sets), len(sets[0]), "PCA", "component")
+    _scatter(right, _tsne(np.concatenate(sets), seed), len(sets[0]), "t-SNE", "dimension")
     _legend(figure, marker="o")
     caption = (
         f"{len(sets[0]):,} real and {len(sets[1]):,} synthetic windows, each reduced to its mean over the "
@@ -155,10 +146,10 @@ def plot_paths(
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             _plain(axes)
     _legend(figure)
-    count = min(_PATHS, len(real))
     caption = (
-        f"{count} windows drawn at random, the same ones in every panel: real on the left, synthetic on the "
-        f"right, over the steps of a window and in the units given.{_left_out(shown, len(features))}"
+        f"At most {_PATHS} windows of each drawn at random, the same ones in every panel: real on the left, "
+        "synthetic on the right, over the steps of a window and in the units given."
+        f"{_left_out(shown, len(features))}"
     )
     return _saved(figure, out, "Sample paths", caption)
 
@@ -180,6 +171,26 @@ def autocorrelation(values: NDArray[Any]) -> NDArray[np.float64]:
     products = np.stack([np.einsum("ntd,ntd->d", y[:, : steps - lag], y[:, lag:]) for lag in range(steps)])
     constant = np.abs(y).max(axis=(0, 1)) < 1e-12
     return np.where(constant, np.nan, products / np.where(constant, 1.0, products[0]))
+
+
+def _pca(real: NDArray[Any], synthetic: NDArray[Any]) -> NDArray[Any]:
+    """Rows of both sets on the two directions in which the real ones vary most."""
+    both = np.concatenate([real, synthetic])
+    basis = real if np.ptp(real, axis=0).any() else both
+    if not np.ptp(basis, axis=0).any():
+        return np.zeros((len(both), 2))
+    points: NDArray[Any] = PCA(n_components=2, svd_solver="full").fit(basis).transform(both)
+    return points
+
+
+def _tsne(both: NDArray[Any], seed: int) -> NDArray[Any]:
+    if not np.ptp(both, axis=0).any():
+        return np.zeros((len(both), 2))
+    tsne = TSNE(perplexity=min(40.0, (len(both) - 1) / 3), max_iter=300, random_state=seed)
+    # One thread: two take six times as long on two busy cores, and the picture would depend on their number.
+    with threadpool_limits(1):
+        points: NDArray[Any] = tsne.fit_transform(both)
+    return points
 
 
 def _panels(features: Sequence[str], label: str) -> tuple[Figure, list[Axes], str]:
@@ -215,12 +226,14 @@ def _histogram(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _scatter(axes: Axes, points: NDArray[Any], real: int, title: str, labels: tuple[str, str]) -> None:
-    for part, colour in ((points[:real], REAL), (points[real:], SYNTHETIC)):
-        axes.scatter(part[:, 0], part[:, 1], s=12, alpha=0.35, color=colour, linewidths=0)
+def _scatter(axes: Axes, points: NDArray[Any], real: int, title: str, axis: str) -> None:
+    # Mixed, so that neither set is drawn over the other.
+    order = np.random.default_rng(0).permutation(len(points))
+    colours = np.where(np.arange(len(points)) < real, REAL, SYNTHETIC)[order]
+    axes.scatter(points[order, 0], points[order, 1], s=12, alpha=0.4, c=colours, linewidths=0)
     axes.set_title(title, fontsize=11)
-    axes.set_xlabel(labels[0], fontsize=9)
-    axes.set_ylabel(labels[1], fontsize=9)
+    axes.set_xlabel(f"first {axis}", fontsize=9)
+    axes.set_ylabel(f"second {axis}", fontsize=9)
     _plain(axes)
 
 
@@ -239,7 +252,7 @@ def _legend(figure: Figure, marker: str = "") -> None:
 
 def _short(name: str) -> str:
     printable = "".join(letter if letter.isprintable() else " " for letter in name)
-    return printable if len(printable) <= 24 else printable[:23] + "\N{HORIZONTAL ELLIPSIS}"
+    return printable if len(printable) <= 24 else f"{printable[:13]}\N{HORIZONTAL ELLIPSIS}{printable[-10:]}"
 
 
 def _left_out(shown: int, features: int) -> str:

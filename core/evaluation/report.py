@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from core.evaluation.plots import Plot
 from core.lake import write_atomically
@@ -45,7 +45,7 @@ def write_reports(out: Path, scores: dict[str, Any], plots: Sequence[Plot]) -> N
     """
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
-        autoescape=lambda name: name is not None and name.endswith(".html"),
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -65,9 +65,14 @@ def write_reports(out: Path, scores: dict[str, Any], plots: Sequence[Plot]) -> N
 
 def discriminative_verdict(score: dict[str, Any]) -> Verdict:
     """What the mean discriminative score says, against the score that luck alone would give."""
-    mean, floor = score["mean"], score["chance_floor"]
+    mean, floor, interval = score["mean"], score["chance_floor"], score["interval"]
+    by_luck = interval is None or interval[0] <= floor
     levels = (
-        (_CHANCE_95 * floor, "good", "Judges cannot tell synthetic windows from real ones"),
+        (
+            _CHANCE_95 * floor if by_luck else -math.inf,
+            "good",
+            "Judges cannot tell synthetic windows from real ones",
+        ),
         (0.1, "good", "Judges can hardly tell synthetic windows from real ones"),
         (0.25, "fair", "Judges often tell synthetic windows from real ones"),
         (0.4, "poor", "Judges mostly tell synthetic windows from real ones"),
@@ -77,9 +82,9 @@ def discriminative_verdict(score: dict[str, Any]) -> Verdict:
     return Verdict(
         level,
         short,
-        f"Trained to tell the two apart, a judge is right about {100 * (0.5 + mean):.0f} times in 100 on windows "
-        f"that it has not seen; guessing would be right 50 times. Luck alone gives a perfect generator a score of "
-        f"{floor:.4f} at this number of windows.",
+        f"Trained to tell the two apart, a judge is right about {100 * (0.5 + mean):.0f} times in 100 on "
+        "windows that it has not seen; guessing would be right 50 times. Luck alone gives a perfect generator "
+        f"a score of {floor:.4f} at this number of windows.",
     )
 
 

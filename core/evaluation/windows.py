@@ -1,7 +1,8 @@
-"""Window files, no matter who made them."""
+"""Windows from files, no matter who made them, and whether two sets can be compared."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from core.errors import ConfigError, DataError
 
 KEYS = ("window", "step")
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ def read_windows(path: Path) -> WindowSet:
     """The windows in a file.
 
     A `.npy` file holds an array (N, T, D). A Parquet file holds one row per step: integer columns `window`
-    and `step`, the rest numeric features; rows may come in any order, steps of a window are consecutive.
+    and `step`, the rest numeric features (an unnamed pandas index is none); rows may come in any order, steps
+    of a window are consecutive.
 
     Raises:
         ConfigError: there is no such file.
@@ -46,6 +49,27 @@ def read_windows(path: Path) -> WindowSet:
             f"{path}: expected a window file ending in .npy or .parquet, got {path.suffix or 'none'!r}"
         )
     return reader(path)
+
+
+def checked_pair(
+    real: NDArray[Any], synthetic: NDArray[Any], dtype: type[np.floating[Any]] = np.float32
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both sets as `dtype`, refused unless they can be compared.
+
+    Raises:
+        DataError: they are not two finite sets (N, T, D) and (M, T, D), N and M and T at least 2.
+    """
+    if real.ndim != 3 or synthetic.ndim != 3 or real.shape[1:] != synthetic.shape[1:]:
+        raise DataError(
+            "real and synthetic windows must have the same steps and features, shapes (N, T, D) and (M, T, D); "
+            f"got {real.shape} and {synthetic.shape}: cut both alike"
+        )
+    if min(len(real), len(synthetic), real.shape[1]) < 2 or real.shape[2] < 1:
+        raise DataError(
+            "judging needs at least 2 windows of each kind, 2 steps and 1 feature; "
+            f"got real {real.shape} and synthetic {synthetic.shape}: bring more"
+        )
+    return _finite(real, "real", dtype), _finite(synthetic, "synthetic", dtype)
 
 
 def _read_npy(path: Path) -> WindowSet:
@@ -64,9 +88,11 @@ def _read_parquet(path: Path) -> WindowSet:
     try:
         # Through an open file: a path would be taken for a partitioned data set and read its folder's names.
         with path.open("rb") as file:
-            frame = pq.read_table(file).to_pandas(ignore_metadata=True)
+            table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is no readable Parquet file: {error}") from error
+    index = [name for name in table.column_names if _PANDAS_INDEX.fullmatch(name)]
+    frame = table.drop_columns(index).to_pandas(ignore_metadata=True)
     features = _feature_columns(path, frame)
     frame = frame.sort_values(list(KEYS), kind="stable")
     windows, lengths = np.unique(frame["window"].to_numpy(), return_counts=True)
@@ -108,3 +134,19 @@ def _feature_columns(path: Path, frame: pd.DataFrame) -> list[str]:
 def _refuse_empty(path: Path, shape: tuple[int, ...]) -> None:
     if 0 in shape:
         raise DataError(f"{path}: expected at least one window, step and feature, got shape {shape}")
+
+
+def _finite(values: NDArray[Any], name: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{name} windows must be numbers, got {values.dtype}: encode them first")
+    with np.errstate(over="ignore"):
+        converted = values.astype(dtype)
+    bad = ~np.isfinite(converted)
+    if bad.any():
+        window, step, feature = (int(place) for place in np.argwhere(bad)[0])
+        raise DataError(
+            f"{name} windows must be finite, got {int(bad.sum()):,} values that are NaN, infinite or too large "
+            f"for {dtype.__name__}, the first {values[window, step, feature]} in window {window}, step {step}, "
+            f"feature {feature}: mend or drop those windows"
+        )
+    return converted
