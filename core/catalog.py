@@ -128,6 +128,13 @@ class DatasetConfig(Section):
     missing: MissingConfig = MissingConfig()
     expectations: Expectations = Expectations()
 
+    @field_validator("source", mode="before")
+    @classmethod
+    def _a_path_alone_is_a_file(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "path" in value:
+            return {"kind": "file", **value}
+        return value
+
 
 def list_datasets(catalog: Path) -> list[str]:
     """Names in the catalogue, sorted."""

@@ -22,6 +22,7 @@ from typing import Any
 from core.errors import BusyError, StorageError
 
 CORE = Path(__file__).resolve().parent
+_SOURCES = {".py", ".html", ".md"}
 
 
 def content_digest(**parts: Any) -> str:
@@ -38,11 +39,12 @@ def file_digest(path: Path) -> str:
 
 @cache
 def code_digest(*names: str) -> str:
-    """SHA-256 of the source of the named parts of `core/` (`"prepare"`, `"errors.py"`): new code, new key."""
+    """SHA-256 of the named parts of `core/` (`"prepare"`, `"errors.py"`), code and templates: new code, new key."""
     digest = hashlib.sha256()
     for name in names:
         root = CORE / name
-        for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
+        inside = [root] if root.is_file() else sorted(root.rglob("*"))
+        for path in (path for path in inside if path.suffix in _SOURCES):
             digest.update(path.relative_to(CORE).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -28,29 +28,40 @@ def validated(model: type[M], tree: Any, source: str = "configuration") -> M:
 
 
 def _explain(model: type[BaseModel], detail: Any) -> str:
-    place = [str(part) for part in detail["loc"]]
+    place, known = _walk(model, detail["loc"])
     name = ".".join(place) or "(whole)"
     if detail["type"] == "extra_forbidden":
-        known = _keys_at(model, place[:-1])
         near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.4)
-        prefix = ".".join([*place[:-1], ""])
-        hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+        hint = f"; did you mean {'.'.join([*place[:-1], near[0]])}?" if near else ""
         return f"unknown key {name}{hint} (keys there: {', '.join(sorted(known))})"
     return f"{name}: {detail['msg']}, got {detail['input']!r}"
 
 
-def _keys_at(model: type[BaseModel], place: list[str]) -> list[str]:
-    """Names of the fields of the section at `place`, through unions by the tag that pydantic puts there."""
+def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], list[str]]:
+    """The place as the user wrote it, and the keys that its section knows.
+
+    Pydantic puts the tag of a union (`kind`) into the place: it chooses among the union's models.
+    """
     sections: list[type[BaseModel]] = [model]
-    for part in place:
+    place: list[str] = []
+    known: list[str] = []
+    for part in map(str, location):
+        tagged = [section for section in sections if _tag(section) == part]
+        if tagged and len(sections) > 1:
+            sections = tagged
+            continue
+        place.append(part)
         inner = [
-            kind
-            for section in sections
-            if part in section.model_fields
-            for kind in _models_in(section.model_fields[part].annotation)
+            m for s in sections if part in s.model_fields for m in _models_in(s.model_fields[part].annotation)
         ]
+        known = [name for section in sections for name in section.model_fields]
         sections = inner or sections
-    return [name for section in sections for name in section.model_fields]
+    return place, known
+
+
+def _tag(section: type[BaseModel]) -> str | None:
+    field = section.model_fields.get("kind")
+    return field.default if field and isinstance(field.default, str) else None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from core.evaluation.evaluate import evaluate_windows
-
 from core.evaluation.windows import read_windows
 from tasks.progress import progress
 

@@ -66,7 +66,7 @@ def _run(job: JobConfig, settings: Settings) -> TrainResult:
         step = Steps(run)
         snapshot = step(ingest, job.dataset, lake, run)
         validation = step(validate, job.dataset, snapshot, lake, run)
-        prepared = step(prepare, job.dataset, job.window, snapshot, lake, run)
+        prepared = step(prepare, job.dataset, job.window, snapshot, validation, lake, run)
         generator = step(train_generator, job, prepared, settings, run)
         evaluation = step(evaluate, job, prepared, generator, lake, run)
         model = step(register, job, generator, evaluation, run) if job.registry.enabled else None

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from core.catalog import DatasetConfig
 from core.config import WindowConfig
+from core.errors import DataError
 from core.handles import PreparedRef, SnapshotRef, ValidationRef
 from core.prepare.build import prepare as build_prepared
 from core.quality import raise_if_failed
 from core.quality import validate as check_snapshot
 from core.sources import snapshot as take_snapshot
-from tasks.artifacts import show_markdown
+from tasks.artifacts import show_link, show_markdown
 from tasks.factory import outcome, task
 from tasks.tracking import TrackedRun, log_dataset
 
@@ -37,22 +38,34 @@ def validate(dataset: DatasetConfig, snapshot: SnapshotRef, lake: Path, run: Tra
     report = check_snapshot(dataset, snapshot, lake)
     show_markdown("validation-report", (report.path / "report.md").read_text(encoding="utf-8"), dataset.name)
     run.log_folder(report.path, "validation")
+    show_link("validation-page", f"{run.url}/artifacts/validation/report.html", "Validation report in MLflow")
     raise_if_failed(report)
     return outcome(report)
 
 
 @task("prepare", timeout_seconds=STEP_SECONDS)
 def prepare(
-    dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef, lake: Path, run: TrackedRun
+    dataset: DatasetConfig,
+    window: WindowConfig,
+    snapshot: SnapshotRef,
+    validation: ValidationRef,
+    lake: Path,
+    run: TrackedRun,
 ) -> PreparedRef:
-    """Order, split at gaps and scale the rows; the manifest with the scaler is logged."""
+    """Order, split at gaps and scale the rows; the manifest with the scaler is logged.
+
+    Args:
+        dataset: What the rows mean.
+        window: How they will be cut.
+        snapshot: The rows.
+        validation: Of this snapshot: what was not validated is not prepared.
+        lake: Where to write.
+        run: Where to log.
+    """
+    if not validation.success:
+        raise DataError(f"{dataset.name} did not pass validation: see {validation.path / 'report.html'}")
     prepared = build_prepared(dataset, window, snapshot, lake)
     run.client.log_artifact(run.run_id, str(prepared.path / "prepared.json"), "prepared")
-    run.log_metrics(
-        {
-            "data/rows": prepared.rows,
-            "data/segments": prepared.segments,
-            "data/windows": prepared.windows,
-        }
-    )
+    counts = {"rows": prepared.rows, "segments": prepared.segments, "windows": prepared.windows}
+    run.set_tags({f"data.{name}": str(count) for name, count in counts.items()})
     return outcome(prepared)

@@ -5,6 +5,7 @@ Its active run belongs to one thread and its default URI to one working director
 
 from __future__ import annotations
 
+import getpass
 import logging
 import time
 import warnings
@@ -38,6 +39,9 @@ logger = logging.getLogger(__name__)
 MAX_METRICS = 1000
 MAX_PARAMS = 100
 MAX_PARAM_CHARACTERS = 6000
+
+# MLflow's pages open an experiment without it as one of language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 FLUSH_SECONDS = 3.0
 SYSTEM_METRICS_SECONDS = 5
@@ -227,6 +231,9 @@ def _open_run(job: JobConfig, settings: Settings) -> TrackedRun:
     flow_run_url = url_for("flow-run", obj_id=flow_run_id) or ""
     run.set_tags(
         {
+            "mlflow.user": getpass.getuser(),
+            "mlflow.source.name": "timeloom",
+            "mlflow.source.type": "JOB",
             "prefect.flow_run_id": flow_run_id,
             "prefect.flow_run_name": flow_run_name,
             "prefect.flow_run_url": flow_run_url,
@@ -257,7 +264,7 @@ def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
     local = str(client.tracking_uri).startswith("sqlite:///")
     location = (settings.lake / "mlflow" / "artifacts" / name).as_uri() if local else None
     try:
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
     except MlflowException:  # another run made it in between
         return str(client.get_experiment_by_name(name).experiment_id)
 

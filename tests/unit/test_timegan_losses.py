@@ -27,7 +27,7 @@ def test_the_supervisor_is_scored_on_the_next_step() -> None:
     predicts_next = torch.tensor([[[0.4], [0.9], [0.0]]])  # the last prediction has no target
     predicts_same = H.clone()
     assert losses.supervised_error(H, predicts_next).item() == 0
-    # ((0.4 - 0.1)^2 + (0.9 - 0.4)^2) / 2
+    # Off by 0.3 and by 0.5.
     assert losses.supervised_error(H, predicts_same).item() == pytest.approx((0.09 + 0.25) / 2)
 
 

@@ -146,7 +146,7 @@ def test_stopping_leaves_a_checkpoint_at_that_step(prepared: PreparedSeries, tmp
 
 
 def test_interrupting_the_parent_stops_the_child(job: TrainingJob, tmp_path: Path) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(_: Progress) -> None:
         raise KeyboardInterrupt
 
     long = replace(job, training={**TRAINING, "joint_iterations": 100_000})
@@ -162,9 +162,9 @@ def test_a_child_whose_parent_died_stops(job: TrainingJob, tmp_path: Path) -> No
     run_dir.mkdir()
     long = {**vars(job), "training": {**TRAINING, "joint_iterations": 1_000_000}}
     (run_dir / "job.json").write_text(json.dumps(long))
+    inner = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
     parent = subprocess.Popen(
-        [sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"]
-        + ["-m", "core.training", str(run_dir)],
+        [sys.executable, "-c", inner, "-m", "core.training", str(run_dir)],
         cwd=CORE.parent,
         stderr=subprocess.DEVNULL,
     )
@@ -181,7 +181,7 @@ def test_a_child_whose_parent_died_stops(job: TrainingJob, tmp_path: Path) -> No
 
 def test_a_time_limit_stops_the_training(job: TrainingJob, tmp_path: Path) -> None:
     long = replace(job, training={**TRAINING, "joint_iterations": 100_000})
-    with pytest.raises(TrainingError, match="longer than training.timeout_seconds=0.5"):
+    with pytest.raises(TrainingError, match=r"longer than training\.timeout_seconds=0\.5"):
         run_training(long, tmp_path / "run", timeout_seconds=0.5)
 
 
@@ -214,7 +214,7 @@ def test_training_needs_torch_and_the_array_libraries_alone(job: TrainingJob, tm
         "        if name.partition('.')[0] in FORBIDDEN:\n"
         "            raise ImportError('forbidden: ' + name)\n"
         "FORBIDDEN = {'pydantic', 'pydantic_settings', 'yaml', 'prefect', 'mlflow', 'great_expectations',\n"
-        "             'safetensors', 'jinja2_never', 'cyclopts', 'rich', 'arch', 'exchange_calendars', 'psutil'}\n"
+        "             'safetensors', 'cyclopts', 'rich', 'arch', 'exchange_calendars', 'psutil'}\n"
         "sys.meta_path.insert(0, Guard())\n"
         f"sys.argv = ['core.training', {str(run_dir)!r}]\n"
         "runpy.run_module('core.training', run_name='__main__')\n"
