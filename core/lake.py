@@ -39,7 +39,7 @@ def file_digest(path: Path) -> str:
 
 @cache
 def code_digest(*names: str) -> str:
-    """SHA-256 of the named parts of `core/` (`"prepare"`, `"errors.py"`), code and templates: new code, new key."""
+    """SHA-256 of the code and templates in parts of `core/` (`"prepare"`, `"errors.py"`): new code, new key."""
     digest = hashlib.sha256()
     for name in names:
         root = CORE / name

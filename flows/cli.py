@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +25,7 @@ app = App(
     name="timeloom",
     version=__version__,
     help="Turn real multivariate time series into a trained, evaluated and registered generator.",
+    suppress_keyboard_interrupt=False,  # main() says how it ended
 )
 out = Console()
 err = Console(stderr=True)
@@ -294,7 +294,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    err.print(Panel(Text(message), title="error", title_align="left", border_style="red"))
+    # Not wrapped: paths in it are to be copied.
+    err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,26 +17,32 @@ from core.settings import Settings
 from flows.server import free_port, prefect_api
 
 START_SECONDS = 120.0
+POLL_SECONDS = 0.5
 
 
 def serve_pages(settings: Settings, console: Console) -> None:
-    """Start what is not running, print the addresses, wait for Ctrl-C."""
-    with prefect_api(settings) as api:
+    """Start what is not running, print the addresses, wait for Ctrl-C.
+
+    Raises:
+        TrackingError: a server does not start or stops.
+    """
+    with contextlib.suppress(KeyboardInterrupt), prefect_api(settings) as api:
         console.print(f"Prefect: {api.removesuffix('/api')}", soft_wrap=True)
         uri = os.environ["MLFLOW_TRACKING_URI"]
         if uri.startswith("http"):
-            console.print(f"MLflow:  {uri}", soft_wrap=True)
-            _wait(None)
-            return
-        port = free_port(settings.mlflow_port)
+            console.print(f"MLflow:  {uri}\nCtrl-C ends this.", soft_wrap=True)
+            while True:
+                time.sleep(POLL_SECONDS)
         from tasks.tracking import connect
 
         connect(settings)  # makes the tables before several server processes would
+        port = free_port(settings.mlflow_port)
         process = _start_mlflow(uri, port)
         try:
             _await_health(process, port)
             console.print(f"MLflow:  http://127.0.0.1:{port}\nCtrl-C ends both.")
-            _wait(process)
+            process.wait()
+            raise TrackingError("the MLflow server stopped")
         finally:
             process.terminate()
             process.wait()
@@ -58,16 +65,7 @@ def _await_health(process: subprocess.Popen[bytes], port: int) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
+            time.sleep(POLL_SECONDS)
     raise TrackingError(
         f"the MLflow server did not start on port {port}; try `mlflow server` by hand to see why"
     )
-
-
-def _wait(process: subprocess.Popen[bytes] | None) -> None:
-    try:
-        while process is None or process.poll() is None:
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        return
-    raise TrackingError("the MLflow server stopped")
