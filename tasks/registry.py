@@ -120,12 +120,19 @@ def _log_version(
     bundle = GeneratorBundle.load(generator.path)
     with tempfile.TemporaryDirectory(prefix="timeloom-") as folder:
         package = write_package(Path(folder))
-        # Not `mlflow.pyfunc.log_model`: that one takes the active run and no other.
+        # Not `mlflow.pyfunc.log_model`, which takes the active run and the active experiment and no other.
+        logged = run.client.create_logged_model(
+            run.experiment_id,
+            name="generator",
+            source_run_id=run.run_id,
+            params={name: str(value) for name, value in job.model.model_dump().items()},
+            model_type=job.model.kind,
+        )
         model = Model.log(
             artifact_path=None,
-            name="generator",
             flavor=mlflow.pyfunc,
             run_id=run.run_id,
+            model_id=logged.model_id,
             python_model=str(Path(__file__).with_name("registered_model.py")),
             artifacts={"generator": str(generator.path)},
             code_paths=[str(Path(folder) / package)],

@@ -97,6 +97,10 @@ def test_mlflow_holds_configuration_data_curves_and_artifacts(place: Place, firs
     assert any(name.startswith("system/") for name in metrics)
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "joint/loss/generator")]
     assert sorted(steps) == [10, 20, 30, 40]
+    (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert str(model.status) == "READY"
+    assert str(place.lake) in model.artifact_location
+    assert not (place.lake / "mlruns").exists()
     folders = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert folders >= {"config.yaml", "validation", "prepared", "evaluation"}
     evaluation = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
