@@ -27,9 +27,9 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "model": {"hidden": 24, "layers": 3},
         "training": {
             "batch_size": 32,
-            "embedding_iterations": 1500,
-            "supervised_iterations": 800,
-            "joint_iterations": 3000,
+            "embedding_iterations": 2000,
+            "supervised_iterations": 1000,
+            "joint_iterations": 3500,
         },
     },
     "paper": {
@@ -89,6 +89,9 @@ class EvaluationConfig(Section):
     batch_size: int = Field(default=128, ge=2, description="Windows in a batch of a judge.")
     max_windows: int = Field(
         default=10_000, ge=10, description="Most real windows judged, drawn at random, and as many synthetic."
+    )
+    references: bool = Field(
+        default=True, description="Judge real windows against real ones too: what a perfect generator would get."
     )
     plot_windows: int = Field(default=1000, ge=10, description="Windows drawn in PCA and t-SNE, each kind.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes the sample and the judges.")

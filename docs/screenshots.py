@@ -41,6 +41,7 @@ def main() -> None:
     )
     report = settings.lake / "evaluations" / dataset
     newest = max(report.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         shoot(browser, prefect, "prefect-flow-run")
@@ -65,6 +66,9 @@ def shoot(browser: Browser, url: str, name: str, *, click: str | None = None, he
     page = browser.new_page(viewport={"width": 1500, "height": height})
     page.goto(url)
     page.wait_for_timeout(SETTLE_MS)
+    for button in page.get_by_role("button", name="Close").all():  # MLflow's assistant covers a third
+        button.click()
+        page.wait_for_timeout(500)
     if click:
         page.get_by_text(click, exact=False).first.click()
         page.wait_for_timeout(SETTLE_MS // 2)

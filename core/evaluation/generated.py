@@ -78,6 +78,7 @@ def _evaluate(
         plot_windows=options.plot_windows,
         seed=options.seed,
         progress=progress,
+        references=options.references,
     )
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     sample = bundle.sample_frame(min(SAMPLE_WINDOWS, len(real)), options.seed)
