@@ -91,7 +91,8 @@ class EvaluationConfig(Section):
         default=10_000, ge=10, description="Most real windows judged, drawn at random, and as many synthetic."
     )
     references: bool = Field(
-        default=True, description="Judge real windows against real ones too: what a perfect generator would get."
+        default=True,
+        description="Judge real windows against real ones too: what a perfect generator would get.",
     )
     plot_windows: int = Field(default=1000, ge=10, description="Windows drawn in PCA and t-SNE, each kind.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes the sample and the judges.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -287,6 +288,8 @@ def _launch(
 
 def main() -> None:
     """Entry point of the script `timeloom`."""
+    # So that `finally` runs and no child is left; inside a flow Prefect has a handler of its own.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app.meta()
     except KeyboardInterrupt:

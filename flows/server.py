@@ -152,6 +152,9 @@ def _has_clients(clients: Path) -> bool:
 
 def _withdraw(folder: Path) -> bool:
     """Take the address away, so that nobody new relies on it; False if somebody just did."""
+    time.sleep(LINGER_SECONDS)
+    if _has_clients(folder / "clients"):
+        return False
     record = folder / "server.json"
     content = record.read_bytes() if record.is_file() else b""
     record.unlink(missing_ok=True)
@@ -172,11 +175,11 @@ def main() -> None:
     server = uvicorn.Server(config)
 
     def watch() -> None:
-        while True:
-            time.sleep(LINGER_SECONDS)
-            if not _has_clients(folder / "clients") and _withdraw(folder):
-                server.should_exit = True
-                return
+        try:
+            while _has_clients(folder / "clients") or not _withdraw(folder):
+                time.sleep(LINGER_SECONDS)
+        finally:  # also when the lake was removed under the server
+            server.should_exit = True
 
     threading.Thread(target=watch, daemon=True).start()
     server.run()

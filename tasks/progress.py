@@ -1,9 +1,10 @@
-"""Progress of a long step where the job was started: a bar on a terminal, a line each tenth elsewhere."""
+"""Progress of a long step where the job was started: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 logger = logging.getLogger(__name__)
+
+LINE_SECONDS = 5.0
 
 
 class Report(Protocol):
@@ -40,10 +43,12 @@ def progress(title: str) -> Iterator[Report]:
 class _Lines:
     def __init__(self, title: str) -> None:
         self.title = title
-        self.told: tuple[int, int] | None = None
+        self.tenth = (0, 0)
+        self.told = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         tenth = (total, done * 10 // max(total, 1))
-        if tenth != self.told:
-            self.told = tenth
+        now = time.monotonic()
+        if tenth != self.tenth and now - self.told >= LINE_SECONDS:
+            self.tenth, self.told = tenth, now
             logger.info("%s: %s %d/%d", self.title, what, done, total)

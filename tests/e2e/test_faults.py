@@ -161,7 +161,10 @@ def test_a_missing_mlflow_server_fails_before_any_work(fresh: Place) -> None:
     assert fresh.prefect("select state_type from flow_run") == [("FAILED",)]
 
 
-def test_the_pages_show_what_earlier_runs_did(place: Place, first: dict[str, str], wait: Wait) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_the_pages_show_what_earlier_runs_did(
+    place: Place, first: dict[str, str], wait: Wait, number: int, code: int
+) -> None:
     process = place.start("ui")
     prefect = f"http://127.0.0.1:{place.environment['TIMELOOM_PREFECT_PORT']}"
     mlflow = f"http://127.0.0.1:{place.environment['TIMELOOM_MLFLOW_PORT']}"
@@ -179,8 +182,9 @@ def test_the_pages_show_what_earlier_runs_did(place: Place, first: dict[str, str
     with urllib.request.urlopen(f"{mlflow}/api/2.0/mlflow/runs/get?run_id={first['mlflow_run_id']}") as answer:
         assert b'"FINISHED"' in answer.read()
     assert answers(prefect)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) == 0
+    os.killpg(process.pid, number)
+    assert process.wait(timeout=60) == code
+    place.wait_for_server_to_go()
 
 
 def test_doctor_and_catalog_answer(place: Place, first: dict[str, str]) -> None:
