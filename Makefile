@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "Timeloom needs Python 3.11 to 3.13; set one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,postgres]'
 	@touch $@
 
 run: $(STAMP)  ## the main job on DATASET (sp500) with PRESET (quick)

@@ -261,8 +261,9 @@ def _param_name(key: str) -> str:
 def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
-    local = str(client.tracking_uri).startswith("sqlite:///")
-    location = (settings.lake / "mlflow" / "artifacts" / name).as_uri() if local else None
+    # A server knows where its artifacts go; a bare database would put them into the working directory.
+    served = str(client.tracking_uri).startswith("http")
+    location = None if served else (settings.lake / "mlflow" / "artifacts" / name).as_uri()
     try:
         return str(client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
     except MlflowException:  # another run made it in between
