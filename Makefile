@@ -55,7 +55,7 @@ ui: $(STAMP)  ## the Prefect and MLflow pages
 	$(BIN)/timeloom ui
 
 clean:  ## remove what was derived: the lake, caches; the environment stays
-	rm -rf data/lake .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf data/lake .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find core tasks flows tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help setup run test test-all lint format typecheck bench serve ui clean

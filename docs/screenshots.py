@@ -15,6 +15,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from playwright.sync_api import Browser, sync_playwright
 
@@ -28,19 +29,20 @@ SETTLE_MS = 6000
 
 
 def main() -> None:
-    """Take every picture of the latest run of a dataset."""
+    """Take every picture of one run of a dataset."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", nargs="?", default="sp500")
-    dataset = parser.parse_args().dataset
+    parser.add_argument("--run", help="MLflow run id; the latest finished one if empty")
+    arguments = parser.parse_args()
+    dataset = arguments.dataset
     settings = Settings()
     configure(settings)
-    run = latest_run(dataset)
+    run = MlflowClient().get_run(arguments.run) if arguments.run else latest_run(dataset)
     prefect = run.data.tags["prefect.flow_run_url"]
     pages = (
         f"http://127.0.0.1:{settings.mlflow_port}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     )
-    report = settings.lake / "evaluations" / dataset
-    newest = max(report.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    report = download_artifacts(run_id=run.info.run_id, artifact_path="evaluation/report.html")
     PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -49,7 +51,7 @@ def main() -> None:
         shoot(browser, pages, "mlflow-run")
         shoot(browser, f"{pages}/model-metrics", "mlflow-metrics")
         shoot(browser, f"http://127.0.0.1:{settings.mlflow_port}/#/models/{dataset}-timegan", "mlflow-model")
-        shoot(browser, (newest / "report.html").as_uri(), "evaluation-report", height=1700)
+        shoot(browser, Path(report).as_uri(), "evaluation-report", height=1700)
         browser.close()
 
 

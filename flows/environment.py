@@ -40,5 +40,6 @@ def configure(settings: Settings) -> None:
 
 def set_log_levels(settings: Settings) -> None:
     """Our loggers' level; a process that a Prefect worker starts comes here through the flow alone."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(settings.log_level)

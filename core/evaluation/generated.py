@@ -38,7 +38,7 @@ def evaluate_generator(
         progress: Told what is being done, and how much of how much.
     """
     options = job.evaluation
-    code = code_digest("evaluation", "prepare/series.py", "prepare/scaler.py")
+    code = code_digest("evaluation", "generators", "prepare/series.py", "prepare/scaler.py")
     key = content_digest(
         generator=generator.digest, window=job.window.model_dump(), options=options.model_dump(), code=code
     )

@@ -10,7 +10,6 @@ windows weigh the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from core.errors import ConfigError, TrainingDivergedError
 from core.evaluation.gru import JudgeWeights, Workspace, outputs
 from core.evaluation.scores import TRAIN_SHARE, Score, rank_auc
 from core.evaluation.windows import checked_pair
+from core.networks.threads import one_thread
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the iterations done, and their total."""
@@ -83,7 +83,7 @@ def discriminative_score(
         return functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / batch_size
 
     batches = _paired(train_real, train_fake, iterations, batch_size, generator)
-    with _one_thread():
+    with one_thread():
         train_judges(weights, data, _reported(batches, name, iterations, progress), loss, last=True)
         on_real = judge(weights, data, test_real, last=True).numpy()
         on_fake = judge(weights, data, test_fake, last=True).numpy()
@@ -140,7 +140,7 @@ def predictive_score(
         return (logits.sigmoid() - wanted).abs().sum() / (steps * batch_size)
 
     batches = draw_batches(everything, iterations, batch_size, generator)
-    with _one_thread():
+    with one_thread():
         train_judges(weights, inputs, _reported(batches, name, iterations, progress), loss, last=False)
         inputs, targets = _forecasting(real)
         index = torch.arange(len(real)).expand(judges, len(real))
@@ -261,14 +261,3 @@ def _reported(batches: Iterator[Tensor], name: str, total: int, progress: Progre
         yield batch
         if progress is not None and (done % every == 0 or done == total):
             progress(name, done, total)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: several are slower on networks this small, and sums would depend on their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

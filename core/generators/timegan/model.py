@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError, StorageError
 from core.generators.base import Training
 from core.networks.recurrent import RecurrentNetwork
+from core.networks.threads import one_thread
 from core.prepare.series import Windows
 from core.tensors import pack_tensors, read_tensors
 
@@ -102,11 +103,12 @@ class TimeGAN(nn.Module):
         device = next(self.parameters()).device
         rng = torch.Generator().manual_seed(seed)
         windows = np.empty((n, self.length, self.features), dtype=np.float32)
-        for start in range(0, n, SAMPLE_CHUNK):
-            stop = min(start + SAMPLE_CHUNK, n)
-            # Drawn on the CPU, and by whole chunks, so that a seed means the same everywhere.
-            Z = torch.rand((SAMPLE_CHUNK, self.length, self.noise), generator=rng)[: stop - start]
-            windows[start:stop] = self.decode(Z.to(device)).cpu().numpy()
+        with one_thread():
+            for start in range(0, n, SAMPLE_CHUNK):
+                stop = min(start + SAMPLE_CHUNK, n)
+                # Drawn on the CPU, and by whole chunks, so that a seed means the same everywhere.
+                Z = torch.rand((SAMPLE_CHUNK, self.length, self.noise), generator=rng)[: stop - start]
+                windows[start:stop] = self.decode(Z.to(device)).cpu().numpy()
         return windows
 
     def save(self, folder: Path) -> None:
