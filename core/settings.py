@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +27,13 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Of the MLflow page of `timeloom ui`.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")
 
+    @field_validator("home", "catalog")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """Resolved once: workers change their working directory."""
+        return path.expanduser().resolve()
+
     @property
     def lake(self) -> Path:
-        """The lake as an absolute path: workers change their working directory."""
-        return self.home.expanduser().resolve()
+        """Everything derived lies here."""
+        return self.home

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -28,6 +28,9 @@ app = App(
     help="Turn real multivariate time series into a trained, evaluated and registered generator.",
     suppress_keyboard_interrupt=False,  # main() says how it ended
 )
+MAX_WINDOWS = 10_000_000
+"""In one file: they are made in memory."""
+
 out = Console()
 err = Console(stderr=True)
 
@@ -61,17 +64,21 @@ def run(
 
     settings = _settings()
     job = _job(dataset, settings, preset, set_, seed)
+    if json_ is not None and not json_.absolute().parent.is_dir():
+        raise ConfigError(f"--json {json_}: there is no folder {json_.absolute().parent}")
     configure(settings)
     with prefect_api(settings) as api:
-        from flows.show import show_result
+        from flows.show import quiet_tracebacks, show_result
         from flows.train import TrainResult, train
 
+        quiet_tracebacks()
         err.print(f"[dim]Prefect: {api.removesuffix('/api')} (here while this runs; later: timeloom ui)[/dim]")
-        result = train(job)
-        if not isinstance(result, TrainResult):
-            raise TimeloomError(f"the flow run ended {result!r}")
-    _write_json(json_, result.model_dump(mode="json"))
+        state = train(job, return_state=True)
+        if state.is_cancelled():
+            raise TimeloomError(f"cancelled: {state.message}")
+        result = cast("TrainResult", state.result())
     show_result(out, result)
+    _write_json(json_, result.model_dump(mode="json"))
 
 
 @app.command
@@ -132,13 +139,18 @@ def generate(
 
     settings = _settings()
     configure(settings)
-    if n < 1 or seed < 0:
-        raise ConfigError(f"expected -n of at least 1 and --seed of at least 0, got {n} and {seed}")
+    if not 1 <= n <= MAX_WINDOWS or not 0 <= seed < 2**63:
+        raise ConfigError(
+            f"expected -n from 1 to {MAX_WINDOWS:,} and --seed from 0 to 2^63 - 1, got {n} and {seed}"
+        )
     from core.generators.bundle import GeneratorBundle
     from core.generators.export import write_windows
     from core.prepare.timeline import future_stamps
     from tasks.registry import resolve_model
+    from tasks.tracking import connect
 
+    if not Path(model).is_dir():
+        connect(settings)  # a server that is down is told from a model that is not there
     bundle = GeneratorBundle.load(resolve_model(model))
     stamps = future_stamps(bundle.series.time, start, bundle.generator.length) if start else None
     lineage = {"model": model, "seed": seed, "dataset": bundle.series.dataset, "digest": bundle.series.digest}
@@ -284,6 +296,11 @@ def _launch(
         if debug:
             err.print_exception()
         raise SystemExit(_fail(str(error), error.exit_code)) from error
+    except Exception as error:
+        if debug:
+            err.print_exception()
+        message = f"{type(error).__name__}: {error}\n(--debug shows where)"
+        raise SystemExit(_fail(message, 1)) from error
 
 
 def main() -> None:

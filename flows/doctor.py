@@ -31,7 +31,7 @@ class Finding(BaseModel):
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything; nothing is changed but that the lake's folder is made."""
+    """Look at everything; of the lake, the folder and MLflow's empty tables are made."""
     return [
         Finding(what="Python", ok=sys.version_info >= (3, 11), found=platform.python_version()),
         *(_attempt(f"package {name}", partial(importlib.metadata.version, name)) for name in PACKAGES),

@@ -35,11 +35,7 @@ def configure(settings: Settings) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    set_log_levels(settings)
-
-
-def set_log_levels(settings: Settings) -> None:
-    """Our loggers' level; a process that a Prefect worker starts comes here through the flow alone."""
+    os.environ["TIMELOOM_HOME"] = str(lake)  # absolute, for children in other folders
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(settings.log_level)

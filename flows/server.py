@@ -7,6 +7,7 @@ id, and when no such process is left the server stops.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -23,8 +24,9 @@ from pathlib import Path
 import psutil
 
 from core.errors import BusyError, TrackingError
-from core.lake import CORE, exclusive, write_atomically, write_json
+from core.lake import exclusive, write_atomically, write_json
 from core.settings import Settings
+from core.training.child import child_environment
 
 START_SECONDS = 180.0
 LINGER_SECONDS = 3.0
@@ -70,17 +72,24 @@ def is_healthy(url: str) -> bool:
         return False
 
 
-def free_port(preferred: int) -> int:
-    """`preferred` if nothing listens there on loopback, else any free port."""
+def bind(preferred: int) -> socket.socket:
+    """A socket on loopback, on the preferred port if it is free and on any other if not."""
     for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(("127.0.0.1", port))
+        except OSError:
+            bound.close()
+            continue
+        return bound
     raise TrackingError("no free port on 127.0.0.1")
+
+
+def free_port(preferred: int) -> int:
+    """The port that `bind` finds now, freed again."""
+    with bind(preferred) as bound:
+        return int(bound.getsockname()[1])
 
 
 def _find_or_start(folder: Path, port: int) -> str:
@@ -88,7 +97,7 @@ def _find_or_start(folder: Path, port: int) -> str:
     while True:
         try:
             with exclusive(folder / ".server.lock"):
-                return _running(folder) or _start(folder, free_port(port), deadline)
+                return _running(folder) or _start(folder, port, deadline)
         except BusyError:  # another process is starting it
             if time.monotonic() > deadline:
                 raise
@@ -96,36 +105,35 @@ def _find_or_start(folder: Path, port: int) -> str:
 
 
 def _running(folder: Path) -> str | None:
+    """The address of this lake's server: its record may be stale and its port another server's by now."""
     try:
-        url = str(json.loads((folder / "server.json").read_text(encoding="utf-8"))["url"])
+        record = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+        url, pid, started = str(record["url"]), int(record["pid"]), float(record["started"])
     except (OSError, ValueError, KeyError):
         return None
-    return url if is_healthy(url) else None
+    return url if _is_process(pid, started) and is_healthy(url) else None
+
+
+def _is_process(pid: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _start(folder: Path, port: int, deadline: float) -> str:
-    url = f"http://127.0.0.1:{port}/api"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(CORE.parent),
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_UI_API_URL": url,
-    }
+    (folder / "server.json").unlink(missing_ok=True)
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "flows.server", str(folder), str(port)],
+            [sys.executable, "-P", "-m", "flows.server", str(folder), str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=child_environment(),
             start_new_session=True,
         )
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        if is_healthy(url):
-            write_json(folder / "server.json", {"url": url, "pid": process.pid})
+    while time.monotonic() < deadline and process.poll() is None:
+        if url := _running(folder):
             return url
         time.sleep(_POLL_SECONDS)
     process.kill()
@@ -138,14 +146,14 @@ def _start(folder: Path, port: int, deadline: float) -> str:
 def _has_clients(clients: Path) -> bool:
     alive = False
     for file in clients.iterdir():
+        if file.name.startswith("."):  # being written
+            continue
         try:
-            started = float(file.read_text(encoding="ascii"))
-            if abs(psutil.Process(int(file.name)).create_time() - started) < 1:
-                alive = True
-                continue
-        except (psutil.NoSuchProcess, ValueError, FileNotFoundError):
-            pass
-        if not file.name.startswith("."):
+            here = _is_process(int(file.name), float(file.read_text(encoding="ascii")))
+        except (ValueError, FileNotFoundError):
+            here = False
+        alive = alive or here
+        if not here:
             file.unlink(missing_ok=True)
     return alive
 
@@ -167,22 +175,33 @@ def _withdraw(folder: Path) -> bool:
 
 def main() -> None:
     """`python -m flows.server FOLDER PORT`: serve API and pages on loopback until no client is left."""
+    folder, bound = Path(sys.argv[1]), bind(int(sys.argv[2]))
+    port = int(bound.getsockname()[1])
+    url = f"http://127.0.0.1:{port}/api"
+    os.environ |= {
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_UI_API_URL": url,
+    }
     import uvicorn
     from prefect.server.api.server import create_app
 
-    folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    config = uvicorn.Config(create_app(final=True), host="127.0.0.1", port=port, log_level="error")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(create_app(final=True), log_level="error"))
 
     def watch() -> None:
         try:
+            while not server.started:
+                time.sleep(_POLL_SECONDS)
+            me = psutil.Process()
+            write_json(folder / "server.json", {"url": url, "pid": me.pid, "started": me.create_time()})
             while _has_clients(folder / "clients") or not _withdraw(folder):
                 time.sleep(LINGER_SECONDS)
         finally:  # also when the lake was removed under the server
             server.should_exit = True
 
     threading.Thread(target=watch, daemon=True).start()
-    server.run()
+    with contextlib.closing(bound):
+        server.run(sockets=[bound])
 
 
 if __name__ == "__main__":

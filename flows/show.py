@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.errors import TimeloomError
 from flows.train import TrainResult
+
+
+def quiet_tracebacks() -> None:
+    """On the console, errors that Timeloom raises on purpose are one line; the Prefect UI keeps tracebacks."""
+    for handler in logging.getLogger("prefect").handlers:
+        handler.setFormatter(_Brief(handler.formatter))
+
+
+class _Brief(logging.Formatter):
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self.inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info and isinstance(record.exc_info[1], TimeloomError | KeyboardInterrupt):
+            record = copy.copy(record)
+            record.exc_info = record.exc_text = None
+        return self.inner.format(record)
 
 
 def show_result(console: Console, result: TrainResult) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from core.config import JobConfig
 from core.settings import Settings
 from core.training.device import resolve_device
-from flows.environment import set_log_levels
+from flows.environment import configure
 from tasks.artifacts import show_link
 from tasks.data import ingest, prepare, validate
 from tasks.evaluation import evaluate
@@ -52,7 +52,7 @@ def train(job: JobConfig) -> TrainResult | State[Any]:
         job: What to do; see docs/configuration.md.
     """
     settings = Settings()
-    set_log_levels(settings)
+    configure(settings)  # again, for whoever calls the flow without the command line: a worker, a script
     resolve_device(settings.device)  # refused before any work
     try:
         return _run(job, settings)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from core.errors import TrackingError
 from core.settings import Settings
+from core.training.child import child_environment
 from flows.server import free_port, prefect_api
 
 START_SECONDS = 120.0
@@ -28,12 +29,13 @@ def serve_pages(settings: Settings, console: Console) -> None:
     """
     with contextlib.suppress(KeyboardInterrupt), prefect_api(settings) as api:
         console.print(f"Prefect: {api.removesuffix('/api')}", soft_wrap=True)
+        from tasks.tracking import connect, without_password
+
         uri = os.environ["MLFLOW_TRACKING_URI"]
         if uri.startswith("http"):
-            console.print(f"MLflow:  {uri}\nCtrl-C ends this.", soft_wrap=True)
+            console.print(f"MLflow:  {without_password(uri)}\nCtrl-C ends this.", soft_wrap=True)
             while True:
                 time.sleep(POLL_SECONDS)
-        from tasks.tracking import connect
 
         connect(settings)  # makes the tables before several server processes would
         port = free_port(settings.mlflow_port)
@@ -49,9 +51,11 @@ def serve_pages(settings: Settings, console: Console) -> None:
 
 
 def _start_mlflow(uri: str, port: int) -> subprocess.Popen[bytes]:
-    options = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", "mlflow", "server", *options],
+        [sys.executable, "-P", "-m", "mlflow", "server", *options],
+        # Not among the options, which every user of the machine can read: it may hold a password.
+        env={**child_environment(), "MLFLOW_BACKEND_STORE_URI": uri},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
@@ -15,6 +17,9 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
+
+logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 3.0
 
@@ -57,5 +62,8 @@ class ProgressArtifact:
         """Show how far it is; the end is always sent."""
         if done < total and time.monotonic() - self.sent < PROGRESS_SECONDS:
             return
-        update_progress_artifact(artifact_id=self.id, progress=100 * done / max(total, 1))
         self.sent = time.monotonic()
+        try:
+            update_progress_artifact(artifact_id=self.id, progress=100 * done / max(total, 1))
+        except (httpx.HTTPError, PrefectException) as error:  # a bar is no reason to stop a training
+            logger.warning("Prefect did not take the progress: %s", error)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
+import httpx
 import prefect
+from mlflow.exceptions import MlflowException
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
@@ -19,15 +21,21 @@ R = TypeVar("R")
 H = TypeVar("H", bound=Handle)
 
 RETRY_DELAYS_SECONDS: list[float] = [2, 10]
+_PASSING_CODES = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 
 
 def is_retryable(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Whether doing the same again can help: a busy or unreachable service yes, bad data no."""
+    """Whether doing the same again can help: a busy or unreachable service yes, bad data or a time limit no."""
+    if state.name == "TimedOut":
+        return False
     try:
         state.result()
     except TimeloomError as error:
         return error.retryable
-    except (ConnectionError, TimeoutError):
+    except MlflowException as error:
+        # MLflow wraps a refused connection and a locked database into one of these.
+        return error.error_code in _PASSING_CODES
+    except (ConnectionError, TimeoutError, httpx.TransportError):
         return True
     except Exception:
         return False

@@ -6,7 +6,7 @@ import importlib.metadata
 import re
 from pathlib import Path
 
-from core.lake import CORE, code_digest
+from core.lake import CORE, code_digest, content_digest, file_digest
 
 # Everything that `core.generators.bundle` imports, and nothing of the training.
 MODULES = (
@@ -26,6 +26,8 @@ MODULES = (
 )
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
 
+MODEL_SCRIPT = Path(__file__).with_name("registered_model.py")
+
 _CORE_IMPORT = re.compile(r"^(\s*)(from|import) core\b", re.MULTILINE)
 
 
@@ -44,6 +46,13 @@ def write_package(parent: Path) -> str:
             text = source.read_text(encoding="utf-8")
             target.write_text(_CORE_IMPORT.sub(rf"\1\2 {name}", text), encoding="utf-8")
     return name
+
+
+def packaging_digest() -> str:
+    """Of everything that makes a package out of a generator's files."""
+    return content_digest(
+        script=file_digest(MODEL_SCRIPT), this=file_digest(Path(__file__)), code=code_digest(*MODULES)
+    )
 
 
 def pip_requirements() -> list[str]:

@@ -24,7 +24,7 @@ from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, Handle
 from core.lake import content_digest
 from tasks.factory import outcome, task
-from tasks.packaging import pip_requirements, write_package
+from tasks.packaging import MODEL_SCRIPT, packaging_digest, pip_requirements, write_package
 from tasks.tracking import TrackedRun, without_password
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ STEP_SECONDS = 1800
 EXAMPLE_PARAMS = {"n_samples": 2, "seed": 0}
 KEY_TAG = "timeloom.key"
 SCORE_TAG = "discriminative_mean"
+JUDGED_TAG = "judged"
 _RUN_ID = re.compile(r"^[0-9a-f]{32}$")
 
 
@@ -54,7 +55,12 @@ def register(
 
     The version becomes `challenger`, and `champion` as `registry.promote` says.
     """
-    key = content_digest(generator=generator.digest, evaluation=evaluation.digest, name=job.model_name)
+    key = content_digest(
+        generator=generator.digest,
+        evaluation=evaluation.digest,
+        name=job.model_name,
+        package=packaging_digest(),
+    )
     version = _find_version(run.client, job.model_name, key)
     reused = version is not None
     if version is None:
@@ -133,7 +139,7 @@ def _log_version(
             flavor=mlflow.pyfunc,
             run_id=run.run_id,
             model_id=logged.model_id,
-            python_model=str(Path(__file__).with_name("registered_model.py")),
+            python_model=str(MODEL_SCRIPT),
             artifacts={"generator": str(generator.path)},
             code_paths=[str(Path(folder) / package)],
             model_config={"package": package},
@@ -143,10 +149,25 @@ def _log_version(
             metadata={"dataset": job.dataset.name, "kind": job.model.kind, "digest": generator.digest},
         )
     scores = {name: f"{value:.6f}" for name, value in evaluation.scores.items()}
-    tags = {KEY_TAG: key, "dataset": job.dataset.name, "data_digest": bundle.series.digest, **scores}
+    tags = {
+        KEY_TAG: key,
+        JUDGED_TAG: _judging(job),
+        "dataset": job.dataset.name,
+        "data_digest": bundle.series.digest,
+        **scores,
+    }
     registered = mlflow.register_model(model.model_uri, job.model_name, tags=tags)
     run.client.update_model_version(job.model_name, registered.version, _description(job, evaluation, run))
     return registered
+
+
+def _judging(job: JobConfig) -> str:
+    """What must agree for two scores to compare: source, window and judges; the data may have grown."""
+    return content_digest(
+        source=job.dataset.source.model_dump(mode="json"),
+        window=job.window.model_dump(),
+        evaluation=job.evaluation.model_dump(exclude={"seed", "plot_windows", "references"}),
+    )[:16]
 
 
 def _signature(bundle: GeneratorBundle) -> ModelSignature:
@@ -195,6 +216,8 @@ def _promotes(job: JobConfig, version: ModelVersion, champion: ModelVersion | No
         return rule == "always", f"registry.promote is {rule}"
     if champion is None:
         return True, "there was no champion"
+    if version.tags.get(JUDGED_TAG) != champion.tags.get(JUDGED_TAG):
+        return False, f"version {champion.version} was judged in another way: the scores do not compare"
     new, old = (float(v.tags.get(SCORE_TAG, "inf")) for v in (version, champion))
     verdict = "no worse than" if new <= old else "worse than"
     return new <= old, (f"discriminative score {new:.4f} is {verdict} {old:.4f} of version {champion.version}")
@@ -208,11 +231,14 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def _run_model_uri(run_id: str) -> str:
-    outputs = MlflowClient().get_run(run_id).outputs
-    models = outputs.model_outputs if outputs else []
-    if not models:
-        raise ConfigError(f"the MLflow run {run_id} holds no model")
-    return f"models:/{models[-1].model_id}"
+    run = MlflowClient().get_run(run_id)
+    models = run.outputs.model_outputs if run.outputs else []
+    if models:
+        return f"models:/{models[-1].model_id}"
+    tags = run.data.tags
+    if "model_version" in tags:  # it reused the version of an earlier run
+        return f"models:/{tags['model_name']}/{tags['model_version']}"
+    raise ConfigError(f"the MLflow run {run_id} holds no model")
 
 
 def _bundle_in(folder: Path) -> Path:

@@ -5,15 +5,14 @@ Its active run belongs to one thread and its default URI to one working director
 
 from __future__ import annotations
 
-import getpass
 import logging
+import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import mlflow
 import yaml
@@ -31,6 +30,7 @@ from core.handles import SnapshotRef
 from core.lake import exclusive
 from core.settings import Settings
 from core.sources import table_from_snapshot
+from core.sources.snapshots import user_name
 from core.training.metrics import Point, curves, read_points
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,9 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 FLUSH_SECONDS = 3.0
 SYSTEM_METRICS_SECONDS = 5
 PROFILED_ROWS = 100_000
+_CREDENTIALS = re.compile(r"(\w://)[^/@\s]+@")
 _INITIALISE_SECONDS = 120.0
+_POINTS_A_BATCH = 60  # of up to 16 values each
 
 
 class TrackedRun(BaseModel):
@@ -92,26 +94,27 @@ def connect(settings: Settings) -> MlflowClient:
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
-        raise TrackingError(f"MLflow at {without_password(uri)} cannot be used: {error}") from error
+        raise TrackingError(without_password(f"MLflow at {uri} cannot be used: {error}")) from error
     return client
 
 
 def without_password(uri: str) -> str:
-    """A URI that may be shown."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@") if password else uri
+    """A URI, or a text with URIs in it, that may be shown."""
+    return _CREDENTIALS.sub(r"\1***@", uri)
 
 
 @contextmanager
 def tracked_run(job: JobConfig, settings: Settings) -> Iterator[TrackedRun]:
     """An MLflow run around a flow run: finished, failed or killed as the block ends."""
-    run = _open_run(job, settings)
-    monitor = SystemMetricsMonitor(
-        run.run_id, sampling_interval=SYSTEM_METRICS_SECONDS, tracking_uri=run.tracking_uri
-    )
-    monitor.start()
+    run = _create_run(job, settings)
+    monitor: SystemMetricsMonitor | None = None
     status = RunStatus.FINISHED
     try:
+        _describe(run, job)
+        monitor = SystemMetricsMonitor(
+            run.run_id, sampling_interval=SYSTEM_METRICS_SECONDS, tracking_uri=run.tracking_uri
+        )
+        monitor.start()
         yield run
     except Exception:
         status = RunStatus.FAILED
@@ -120,8 +123,17 @@ def tracked_run(job: JobConfig, settings: Settings) -> Iterator[TrackedRun]:
         status = RunStatus.KILLED
         raise
     finally:
-        monitor.finish()
+        _close(run, monitor, status)
+
+
+def _close(run: TrackedRun, monitor: SystemMetricsMonitor | None, status: int) -> None:
+    """End the run; a server that does not answer now must not hide how the job itself ended."""
+    try:
+        if monitor is not None:
+            monitor.finish()
         run.client.set_terminated(run.run_id, RunStatus.to_string(status))
+    except MlflowException as error:
+        logger.warning("MLflow run %s could not be closed: %s", run.run_id, error)
 
 
 def log_dataset(run: TrackedRun, snapshot: SnapshotRef, description: str) -> None:
@@ -156,14 +168,15 @@ class CurveForwarder:
 
     def __init__(self, run: TrackedRun) -> None:
         self.run = run
-        self.pending: list[Metric] = []
+        self.pending: list[Point] = []
         self.flushed = time.monotonic()
         self.known: dict[str, set[int]] = {}
+        self.followed = False
 
     def __call__(self, points: list[Point]) -> None:
-        """Take points; send when enough waited for long enough."""
-        new = [point for point in points if point.step not in self._logged(point.phase)]
-        self.pending += [Metric(key, value, ms, step) for key, step, ms, value in curves(new)]
+        """Take points; send when they waited for long enough."""
+        self.followed = True
+        self.pending += points
         if time.monotonic() - self.flushed >= FLUSH_SECONDS:
             try:
                 self.flush()
@@ -174,8 +187,12 @@ class CurveForwarder:
     def flush(self) -> None:
         """Send everything that waits."""
         while self.pending:
-            self.run.client.log_batch(self.run.run_id, metrics=self.pending[:MAX_METRICS])
-            del self.pending[:MAX_METRICS]
+            some = self.pending[:_POINTS_A_BATCH]
+            new = [point for point in some if point.step not in self._logged(point.phase)]
+            metrics = [Metric(key, value, ms, step) for key, step, ms, value in curves(new)]
+            for batch in _batches(metrics, MAX_METRICS):
+                self.run.client.log_batch(self.run.run_id, metrics=batch)
+            del self.pending[: len(some)]
         self.flushed = time.monotonic()
 
     def finish(self, metrics_file: Path) -> None:
@@ -185,8 +202,8 @@ class CurveForwarder:
             TrackingError: the server still does not answer.
         """
         try:
-            if not self.known:
-                self(read_points(metrics_file)[0])
+            if not self.followed:
+                self.pending += read_points(metrics_file)[0]
             self.flush()
         except MlflowException as error:
             raise TrackingError(f"MLflow did not take the training's curves: {error}") from error
@@ -215,23 +232,26 @@ def _initialise_once(uri: str, settings: Settings) -> None:
             time.sleep(0.2)
 
 
-def _open_run(job: JobConfig, settings: Settings) -> TrackedRun:
+def _create_run(job: JobConfig, settings: Settings) -> TrackedRun:
     client = connect(settings)
     uri = str(client.tracking_uri)
     experiment_id = _experiment(client, job.dataset.name, settings)
-    flow_run_id, flow_run_name = str(runtime.flow_run.id), str(runtime.flow_run.name)
-    created = client.create_run(experiment_id, run_name=flow_run_name)
-    run = TrackedRun(
+    created = client.create_run(experiment_id, run_name=str(runtime.flow_run.name))
+    return TrackedRun(
         tracking_uri=uri,
         experiment=job.dataset.name,
         experiment_id=experiment_id,
         run_id=created.info.run_id,
         url=f"{_ui_address(uri, settings)}/#/experiments/{experiment_id}/runs/{created.info.run_id}",
     )
+
+
+def _describe(run: TrackedRun, job: JobConfig) -> None:
+    flow_run_id, flow_run_name = str(runtime.flow_run.id), str(runtime.flow_run.name)
     flow_run_url = url_for("flow-run", obj_id=flow_run_id) or ""
     run.set_tags(
         {
-            "mlflow.user": getpass.getuser(),
+            "mlflow.user": user_name(),
             "mlflow.source.name": "timeloom",
             "mlflow.source.type": "JOB",
             "prefect.flow_run_id": flow_run_id,
@@ -241,12 +261,11 @@ def _open_run(job: JobConfig, settings: Settings) -> TrackedRun:
         }
     )
     _log_config(run, job)
-    return run
 
 
 def _log_config(run: TrackedRun, job: JobConfig) -> None:
-    flat = job.flat().items()
-    params = [Param(_param_name(k), str(v)[:MAX_PARAM_CHARACTERS]) for k, v in flat]
+    flat = {_param_name(key): str(value)[:MAX_PARAM_CHARACTERS] for key, value in job.flat().items()}
+    params = [Param(key, value) for key, value in flat.items()]
     for batch in _batches(params, MAX_PARAMS):
         run.client.log_batch(run.run_id, params=batch)
     text = yaml.safe_dump(job.model_dump(mode="json", exclude_none=True), sort_keys=False)
@@ -254,8 +273,8 @@ def _log_config(run: TrackedRun, job: JobConfig) -> None:
 
 
 def _param_name(key: str) -> str:
-    """MLflow allows letters, digits and `_ - . / :` and spaces; a column may be named by anything."""
-    return "".join(c if c.isalnum() or c in "_-./: " else "_" for c in key)
+    """MLflow allows letters, digits, `_ - . :` and spaces, and paths; a column may be named by anything."""
+    return "".join(c if (c.isascii() and c.isalnum()) or c in "_-.: " else "_" for c in key)
 
 
 def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
@@ -271,7 +290,8 @@ def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
 
 
 def _ui_address(uri: str, settings: Settings) -> str:
-    return uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{settings.mlflow_port}"
+    shown = _CREDENTIALS.sub(r"\1", uri).replace("://@", "://").rstrip("/")
+    return shown if uri.startswith("http") else f"http://127.0.0.1:{settings.mlflow_port}"
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

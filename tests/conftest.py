@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from core.prepare.scaler import MinMaxScaler
 from core.prepare.series import PreparedSeries
+
+# Shared machines are slow now and then; how long an example takes is no property of the code.
+settings.register_profile("timeloom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("timeloom")
 
 Write = Callable[..., Path]
 

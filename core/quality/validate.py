@@ -40,7 +40,7 @@ def validate(dataset: DatasetConfig, snapshot: SnapshotRef, lake: Path) -> Valid
         dataset=dataset.model_dump(
             mode="json", include={"name", "time", "series", "columns", "missing", "expectations"}
         ),
-        code=code_digest("quality", "quality/report_template.html", "prepare"),
+        code=code_digest("quality", "prepare"),
     )
     folder = lake / "validations" / dataset.name / key[:16]
     reused = folder.is_dir()

@@ -42,6 +42,12 @@ def resolve_dataset(name_or_path: str, catalog: Path) -> Resolved:
         return Resolved(load_dataset(Path(name_or_path).expanduser()))
     if "\0" not in name_or_path and lower.endswith((*CSV_ENDINGS, *PARQUET_ENDINGS)):
         dataset, notes = infer_dataset(Path(name_or_path).expanduser())
+        if dataset.name in list_datasets(catalog):  # its models must not take the place of the catalogue's
+            dataset = dataset.model_copy(update={"name": f"{dataset.name[:59]}-file"})
+            notes = (
+                f"The dataset is called {dataset.name!r}: the catalogue has one of the file's name.",
+                *notes[1:],
+            )
         return Resolved(dataset, notes)
     raise ConfigError(_unknown(name_or_path, catalog))
 

@@ -115,7 +115,7 @@ def _manifest(dataset: DatasetConfig, loaded: Loaded, digest: str) -> dict[str, 
         "rows": loaded.table.num_rows,
         "schema": {field.name: str(field.type) for field in loaded.table.schema},
         "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "ingested_by": _user(),
+        "ingested_by": user_name(),
     }
     if isinstance(dataset.source, FileSource):
         path = Path(dataset.source.path).expanduser()
@@ -126,7 +126,8 @@ def _manifest(dataset: DatasetConfig, loaded: Loaded, digest: str) -> dict[str, 
     return manifest
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from core import errors
 from core.errors import TimeloomError, TrainingError, TrainingKilledError
 from core.lake import CORE, code_digest, content_digest, write_json
@@ -27,6 +29,20 @@ STOP_SECONDS = 30.0
 """How long a stopped training may take to write its checkpoint before it is killed."""
 _LOG_TAIL = 2000
 
+# The code that decides the weights: what only watches a training or writes it down is left out.
+_TRAINING_CODE = (
+    "networks",
+    "generators/base.py",
+    "generators/bundle.py",
+    "generators/registry.py",
+    "generators/timegan",
+    "training/batches.py",
+    "training/checkpoints.py",
+    "training/job.py",
+    "training/loop.py",
+    "tensors.py",
+    "prepare/series.py",
+)
 # What cannot change the weights that come out.
 _WITHOUT_EFFECT = ("checkpoint_every_seconds", "log_every", "timeout_seconds")
 
@@ -45,9 +61,15 @@ class Progress:
 def job_key(job: TrainingJob) -> str:
     """Content key of a training: its data, configuration, seed and code, not the machine it runs on."""
     training = {key: value for key, value in job.training.items() if key not in _WITHOUT_EFFECT}
-    code = code_digest("networks", "generators", "training", "tensors.py", "prepare/series.py")
     window = [job.window_length, job.window_stride]
-    return content_digest(data=job.digest, window=window, model=job.model, training=training, code=code)
+    return content_digest(
+        data=job.digest,
+        window=window,
+        model=job.model,
+        training=training,
+        code=code_digest(*_TRAINING_CODE),
+        torch=torch.__version__.partition("+")[0],
+    )
 
 
 def finished(run_dir: Path) -> LoopResult | None:
@@ -74,6 +96,7 @@ def run_training(
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / "job.json", asdict(job))
+    (run_dir / "error.json").unlink(missing_ok=True)
     started = time.monotonic()
     follower = _Follower(run_dir, on_progress, on_points)
     with _child(run_dir) as process:
@@ -91,17 +114,26 @@ def run_training(
     raise _failure(run_dir, process.returncode)
 
 
+def child_environment() -> dict[str, str]:
+    """This process's variables with our packages found first, wherever the child starts.
+
+    Children are started with `-P`: a file `torch.py` in the user's folder must not be taken for the library.
+    """
+    before = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(CORE.parent), *([before] if before else [])])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
 @contextmanager
 def _child(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, "PYTHONPATH": str(CORE.parent), "PYTHONUNBUFFERED": "1"}
     with (run_dir / "training.log").open("ab") as log:
         # A session of its own: Ctrl-C in the terminal reaches the parent alone, which then stops the child.
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "core.training", str(run_dir)],
+            [sys.executable, "-P", "-m", "core.training", str(run_dir), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=child_environment(),
             start_new_session=True,
         )
         try:

@@ -54,8 +54,8 @@ class TrainingJob:
     """Torch threads on the CPU: networks this small are slower with more than one."""
 
 
-def run_job(run_dir: Path) -> LoopResult:
-    """Do what `job.json` orders, from the last checkpoint if there is one.
+def run_job(run_dir: Path, parent: int) -> LoopResult:
+    """Do what `job.json` orders, from the last checkpoint if there is one; stop when process `parent` ends.
 
     Raises:
         BusyError: another process trains in this folder.
@@ -70,7 +70,7 @@ def run_job(run_dir: Path) -> LoopResult:
         generator = new_generator(job.model, length=windows.length, features=windows.features, seed=seed)
         training = generator.start_training(windows, job.training, resolve_device(job.device))
         options = LoopOptions(job.training["checkpoint_every_seconds"], job.training["log_every"])
-        result = train(training, run_dir, options, _stop_signal(), _Heartbeat(run_dir, training.phases))
+        result = train(training, run_dir, options, _stop_signal(parent), _Heartbeat(run_dir, training.phases))
         _finish(run_dir, GeneratorBundle(generator, series_info(series, job.digest)), result)
     return result
 
@@ -98,9 +98,8 @@ def _finish(run_dir: Path, bundle: GeneratorBundle, result: LoopResult) -> None:
     write_json(run_dir / "result.json", asdict(result))
 
 
-def _stop_signal() -> Callable[[], bool]:
+def _stop_signal(parent: int) -> Callable[[], bool]:
     """True once SIGTERM or SIGINT came, or the parent died: then nobody would use the result."""
-    parent = os.getppid()
     stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature

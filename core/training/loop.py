@@ -107,28 +107,39 @@ class _Runner:
                 logged_at, logged_step = now, step
             on_step(phase, step)
             if should_stop():
-                self.save(index, step)
+                self.save(index, step, losses)
                 raise TrainingInterruptedError(
                     f"training was stopped in phase {phase.name} at step {step} of {phase.iterations}; "
                     "run the same job again to resume"
                 )
             if time.monotonic() - self.saved >= self.options.checkpoint_every_seconds:
-                self.save(index, step)
-        self.save(index, phase.iterations)
+                self.save(index, step, losses)
+        if first < phase.iterations:
+            self.save(index, phase.iterations, losses)
 
-    def save(self, phase: int, step: int) -> None:
+    def save(self, phase: int, step: int, losses: dict[str, Tensor]) -> None:
+        _refuse_divergence(self.training.phases[phase].name, step, _named(losses))
         save_checkpoint(self.checkpoints, Position(phase, step, self.seconds), self.training.state())
         self.saved = time.monotonic()
 
     def _log(self, phase: Phase, step: int, losses: dict[str, Tensor], milliseconds: float) -> None:
-        values = {f"loss/{name}": float(loss) for name, loss in losses.items()}
+        values = _named(losses)
         gradients = self.training.gradient_norms(phase.networks)
         values |= {f"gradient/{name}": norm for name, norm in gradients.items()}
-        wrong = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
-        if wrong:
-            raise TrainingDivergedError(
-                f"training diverged in phase {phase.name} at step {step}: {', '.join(wrong)}; lower "
-                "training.learning_rate or look for extreme values in the data"
-            )
+        _refuse_divergence(phase.name, step, values)
         values["milliseconds_per_step"] = milliseconds
         self.metrics.append(Point(phase.name, step, int(time.time() * 1000), values))
+
+
+def _named(losses: dict[str, Tensor]) -> dict[str, float]:
+    return {f"loss/{name}": float(loss) for name, loss in losses.items()}
+
+
+def _refuse_divergence(phase: str, step: int, values: dict[str, float]) -> None:
+    """Before anything is logged or saved: the last checkpoint stays finite."""
+    wrong = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
+    if wrong:
+        raise TrainingDivergedError(
+            f"training diverged in phase {phase} at step {step}: {', '.join(wrong)}; lower "
+            "training.learning_rate or look for extreme values in the data"
+        )

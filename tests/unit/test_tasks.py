@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from prefect.states import Failed
 
 from core.errors import BusyError, ConfigError, DataError, TimeloomError, TrackingError, TrainingKilledError
@@ -30,11 +31,18 @@ from tasks.tracking import CurveForwarder, TrackedRun, without_password
         (TrackingError("x"), True),
         (TrainingKilledError("x"), True),
         (ConnectionResetError("x"), True),
+        (MlflowException("refused"), True),
+        (MlflowException("no such run", RESOURCE_DOES_NOT_EXIST), False),
         (ValueError("x"), False),
     ],
 )
 def test_only_passing_faults_are_tried_again(error: Exception, again: bool) -> None:
     assert is_retryable(None, None, Failed(data=error)) is again  # type: ignore[arg-type]
+
+
+def test_a_time_limit_is_not_tried_again() -> None:
+    state = Failed(data=TimeoutError("x"), name="TimedOut")
+    assert is_retryable(None, None, state) is False  # type: ignore[arg-type]
 
 
 def test_the_package_of_a_model_imports_nothing_of_the_repository(tmp_path: Path) -> None:
@@ -60,7 +68,11 @@ def test_requirements_are_exact_and_public() -> None:
 
 def test_passwords_are_not_shown() -> None:
     uri = "postgresql://me:secret@host:5432/db"
-    assert without_password(uri) == "postgresql://me:***@host:5432/db"
+    assert without_password(uri) == "postgresql://***@host:5432/db"
+    assert (
+        without_password(f"cannot reach {uri}: refused")
+        == "cannot reach postgresql://***@host:5432/db: refused"
+    )
     assert without_password("sqlite:///x.db") == "sqlite:///x.db"
 
 
@@ -72,14 +84,18 @@ class Server:
         self.got: list[tuple[str, int]] = []
         self.calls = 0
 
+    def answer(self) -> None:
+        if self.down:
+            raise MlflowException("down")
+
     def get_metric_history(self, _: str, key: str) -> list[Any]:
+        self.answer()
         phase = key.partition("/")[0]
         return [types.SimpleNamespace(step=step) for name, step in self.got if name.startswith(f"{phase}/a")]
 
     def log_batch(self, _: str, metrics: list[Any]) -> None:
         self.calls += 1
-        if self.down:
-            raise MlflowException("down")
+        self.answer()
         assert len(metrics) <= 1000
         self.got += [(metric.key, metric.step) for metric in metrics]
 
@@ -99,11 +115,12 @@ def points(steps: range) -> list[Point]:
     return [Point("joint", step, 0, {"a": 1.0, "b": 2.0}) for step in steps]
 
 
-def test_points_wait_while_the_server_is_down(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [0, 3])
+def test_points_wait_while_the_server_is_down(server: Server, tmp_path: Path, before: int) -> None:
     forward = CurveForwarder(RUN)
-    forward(points(range(3)))
+    forward(points(range(before)))
     server.down = True
-    forward(points(range(3, 6)))
+    forward(points(range(before, 6)))
     server.down = False
     forward(points(range(6, 9)))
     forward.finish(tmp_path / "none")
@@ -121,7 +138,7 @@ def test_a_retry_sends_only_what_is_new(server: Server, tmp_path: Path) -> None:
 def test_batches_keep_to_the_limit_of_the_interface(server: Server) -> None:
     forward = CurveForwarder(RUN)
     forward(points(range(1200)))
-    assert server.calls == 3
+    assert server.calls == 20  # 60 points at a time
     assert len(server.got) == 2400
 
 
