@@ -15,7 +15,7 @@ from flows.train import TrainResult
 
 def quiet_tracebacks() -> None:
     """On the console, errors that Timeloom raises on purpose are one line; the Prefect UI keeps tracebacks."""
-    for handler in logging.getLogger("prefect").handlers:
+    for handler in [*logging.getLogger().handlers, *logging.getLogger("prefect").handlers]:
         handler.setFormatter(_Brief(handler.formatter))
 
 
