@@ -20,6 +20,9 @@ from mlflow import MlflowClient
 
 from flows.server import free_port
 
+# As in a terminal: a test run in the background is started with Ctrl-C ignored, and would hand that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SCRIPT = str(Path(sys.executable).with_name("timeloom"))
 TINY = {
     "dataset.source.series": 200,
