@@ -25,8 +25,8 @@ import psutil
 
 from core.errors import BusyError, TrackingError
 from core.lake import exclusive, write_atomically, write_json
+from core.processes import child_environment
 from core.settings import Settings
-from core.training.child import child_environment
 
 START_SECONDS = 180.0
 LINGER_SECONDS = 3.0

@@ -13,8 +13,8 @@ import urllib.request
 from rich.console import Console
 
 from core.errors import TrackingError
+from core.processes import child_environment
 from core.settings import Settings
-from core.training.child import child_environment
 from flows.server import free_port, prefect_api
 
 START_SECONDS = 120.0

@@ -290,7 +290,7 @@ def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
 
 
 def _ui_address(uri: str, settings: Settings) -> str:
-    shown = _CREDENTIALS.sub(r"\1", uri).replace("://@", "://").rstrip("/")
+    shown = _CREDENTIALS.sub(r"\1", uri).rstrip("/")
     return shown if uri.startswith("http") else f"http://127.0.0.1:{settings.mlflow_port}"
 
 

@@ -17,7 +17,8 @@ import torch
 
 from core import errors
 from core.errors import TimeloomError, TrainingError, TrainingKilledError
-from core.lake import CORE, code_digest, content_digest, write_json
+from core.lake import code_digest, content_digest, write_json
+from core.processes import child_environment
 from core.training.job import TrainingJob
 from core.training.loop import LoopResult
 from core.training.metrics import Point, read_points
@@ -112,16 +113,6 @@ def run_training(
     if process.returncode == 0 and (result := finished(run_dir)):
         return result
     raise _failure(run_dir, process.returncode)
-
-
-def child_environment() -> dict[str, str]:
-    """This process's variables with our packages found first, wherever the child starts.
-
-    Children are started with `-P`: a file `torch.py` in the user's folder must not be taken for the library.
-    """
-    before = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([str(CORE.parent), *([before] if before else [])])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager
