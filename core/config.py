@@ -20,8 +20,8 @@ from core.schema import Section, validated
 Preset = Literal["quick", "paper"]
 
 # `paper` is the published example's size (TimeGAN repository: hidden 24, 3 layers, batch 128) with 10,000
-# iterations a phase. `quick` is sized for ten minutes, all in all, on two CPU cores: in the same time small
-# batches and many steps reached lower scores than large batches, fewer layers or a higher rate.
+# iterations a phase. `quick` is sized for ten minutes, all in all, on two CPU cores; of eleven sizes tried
+# with one seed each on sp500, those with small batches, many steps and three layers scored lowest.
 PRESETS: dict[Preset, dict[str, Any]] = {
     "quick": {
         "model": {"hidden": 24, "layers": 3},
