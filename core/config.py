@@ -49,32 +49,233 @@ class WindowConfig(Section):
 
     length: int = Field(default=24, ge=2, le=4096, description="Steps in a window.")
     stride: int = Field(default=1, ge=1, description="Steps from the start of a window to the next one's.")
+    min_length: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Shortest window, where a segment ends; only whole ones if empty.",
+    )
 
 
-class ModelConfig(Section):
-    """The generator and its size (keyword arguments of `core.generators.timegan.TimeGAN`)."""
+class TimeGANConfig(Section):
+    """TimeGAN and its size (keyword arguments of `core.generators.timegan.TimeGAN`).
+
+    `variant` gives the defaults of what the paper and its published code do differently; a field that is set
+    wins. docs/timegan.md lists every difference and the option that chooses.
+    """
 
     kind: Literal["timegan"] = Field(default="timegan", description="Which generator to train.")
+    variant: Literal["code", "paper"] = Field(
+        default="code", description="Follow the published code or the paper where they differ."
+    )
     hidden: int = Field(default=24, ge=1, le=1024, description="Width of the latent space and of every layer.")
     layers: int = Field(default=3, ge=1, le=16, description="Recurrent layers (the supervisor has one less).")
+    cell: Literal["gru", "lstm", "lstm_ln"] = Field(
+        default="gru", description="Recurrent cell; `lstm_ln` is the layer-normalised LSTM."
+    )
+    reset_gate: Literal["after", "before"] = Field(
+        default="after",
+        description="GRU: reset gate after the recurrent product (cuDNN; one fused call) or before (TF1).",
+    )
     noise: int | None = Field(
-        default=None, ge=1, le=1024, description="Width of the noise; as many as there are features if empty."
+        default=None, ge=1, le=1024, description="Width of the noise; as many as there are channels if empty."
+    )
+    noise_kind: Literal["uniform", "gaussian", "wiener"] | None = Field(
+        default=None,
+        description="Noise by step: U[0, 1] (code), N(0, 1), or a Wiener process over the window (paper).",
+    )
+    generator: Literal["supervised", "autoregressive"] | None = Field(
+        default=None,
+        description="Generator and supervisor apart (code), or one generator g(h_{t-1}, z_t) that is "
+        "supervised itself (paper, eq. 9).",
+    )
+    recovery: Literal["recurrent", "feedforward"] | None = Field(
+        default=None, description="Recovery network: recurrent (code) or the same layers per step (paper)."
+    )
+    bidirectional: bool | None = Field(
+        default=None, description="The discriminator reads both ways: no (code) or yes (paper)."
+    )
+    latent_static: int | None = Field(
+        default=None, ge=1, le=1024, description="Width of the static latent; `hidden` if empty."
+    )
+    condition: tuple[str, ...] = Field(
+        default=(), description="Static columns whose value is given to the generator, not generated."
+    )
+    one_hot_gradient: Literal["soft", "identity"] = Field(
+        default="soft",
+        description="Straight-through gradient of a hard category: through the softmax or as is.",
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout between layers, in training only.")
+    recurrent_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Variational dropout of recurrent states, in training only."
+    )
+    binarize: tuple[Literal["embedder", "recovery", "generator", "supervisor", "discriminator"], ...] = Field(
+        default=(), description="Networks whose weights act by their sign (straight-through)."
+    )
+
+
+ModelConfig = TimeGANConfig
+
+
+class OptimizerGroup(Section):
+    """What differs for one network."""
+
+    learning_rate: float | None = Field(default=None, gt=0, le=1, description="Of this network.")
+    weight_decay: float | None = Field(default=None, ge=0, le=1, description="Of this network.")
+
+
+class OptimizerConfig(Section):
+    """How gradients become steps."""
+
+    kind: Literal["adam", "adamw", "sgd", "rmsprop"] = Field(
+        default="adam", description="`adam` adds weight decay to the gradient, `adamw` to the step."
+    )
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Decay of Adam's two moments.")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="Of `sgd` and `rmsprop`.")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="Of all networks, biases included.")
+    groups: dict[str, OptimizerGroup] = Field(
+        default_factory=dict, description="By network, e.g. {discriminator: {learning_rate: 0.0005}}."
+    )
+
+
+class ScheduleConfig(Section):
+    """The learning rate over a phase."""
+
+    kind: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="Constant, or down to `floor` at the end of the phase."
+    )
+    warmup: int = Field(default=0, ge=0, description="Iterations of a phase over which the rate rises from 0.")
+    floor: float = Field(default=0.0, ge=0, le=1, description="Share of the rate that is left at the end.")
+
+
+class GradientConfig(Section):
+    """What is done about gradients that grow or vanish."""
+
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="Largest norm of an optimiser's gradient; longer ones are scaled down."
+    )
+    clip_value: float | None = Field(default=None, gt=0, description="Largest magnitude of a gradient's entry.")
+    vanishing: float = Field(
+        default=1e-9, ge=0, description="A network's gradient norm below this counts as vanishing; 0: never."
+    )
+    exploding: float = Field(
+        default=1e6, gt=0, description="A network's gradient norm above this counts as exploding."
+    )
+    patience: int = Field(default=5, ge=1, description="Logged points in a row before `action` is taken.")
+    action: Literal["warn", "stop", "clip", "lower_rate"] = Field(
+        default="warn",
+        description="Say it, stop the training, clip from then on at `exploding`, or halve the learning rate.",
+    )
+
+
+class SparsityConfig(Section):
+    """An L1 penalty on chosen weights."""
+
+    weight: float = Field(default=0.0, ge=0, description="Of the sum of magnitudes; 0: none.")
+    parameters: tuple[str, ...] = Field(
+        default=("*",), description="Patterns of parameter names, e.g. discriminator.*weight_hh."
+    )
+    method: Literal["proximal", "subgradient"] = Field(
+        default="proximal",
+        description="Soft-thresholding after the step, which reaches exact zeros, or weight x sign in the "
+        "gradient, which does not.",
+    )
+
+
+class UpdateConfig(Section):
+    """Which weights may move at all; the others stay bit for bit."""
+
+    parameters: tuple[str, ...] = Field(
+        default=("*",), description="Patterns of parameter names, e.g. generator.*; others stay."
+    )
+    file: str | None = Field(
+        default=None,
+        description="safetensors file of masks by parameter name (true or 1: moves), dense or as COO "
+        "(`NAME.indices` of shape (dimensions, edges)).",
+    )
+    rule: Literal["all", "magnitude", "gradient"] = Field(
+        default="all", description="Of those parameters: all weights, or the largest by magnitude or gradient."
+    )
+    fraction: float = Field(
+        default=0.1, gt=0, le=1, description="With a rule: the share of each parameter's weights that moves."
+    )
+
+
+class SelectionConfig(Section):
+    """Choosing weights by windows that were not trained on."""
+
+    validation: float = Field(
+        default=0.0, ge=0, lt=0.9, description="Share of the rows, the latest, kept from training; 0: none."
+    )
+    every: int = Field(default=500, ge=1, description="Iterations between two looks at the validation windows.")
+    keep_best: bool = Field(default=True, description="End with the best weights seen, not with the last.")
+    patience: int | None = Field(
+        default=None, ge=1, description="Looks without progress before the phase ends early; never if empty."
+    )
+    windows: int = Field(default=1000, ge=10, description="Synthetic windows drawn for a look, at most.")
+
+
+class LossConfig(Section):
+    """Weights of TimeGAN's losses; those left empty follow `model.variant`."""
+
+    reconstruction: float = Field(default=10.0, ge=0, description="Of the square root of the reconstruction.")
+    supervised_embedder: float | None = Field(
+        default=None, ge=0, description="Lambda: supervised loss of the embedder: 0.1 (code), 1 (paper)."
+    )
+    supervised_generator: float | None = Field(
+        default=None, ge=0, description="Eta: supervised loss of the generator: 100 (code), 10 (paper)."
+    )
+    supervised_root: bool | None = Field(
+        default=None, description="The generator's is under a square root: yes (code), no (paper)."
+    )
+    moments: float | None = Field(
+        default=None, ge=0, description="Mean and spread of the batch, not in the paper: 100 (code), 0 (paper)."
+    )
+    gamma: float = Field(default=1.0, ge=0, description="Second adversarial term (on E_hat), not in the paper.")
+    gradient_penalty: float = Field(
+        default=0.0, ge=0, description="R1: squared gradient of the discriminator at real latents."
     )
 
 
 class TrainingConfig(Section):
-    """The three phases of TimeGAN and how they are optimised."""
+    """The phases and how they are optimised."""
 
-    embedding_iterations: int = Field(default=10_000, ge=1, description="Steps of phase 1, the autoencoder.")
-    supervised_iterations: int = Field(default=10_000, ge=1, description="Steps of phase 2, the supervisor.")
-    joint_iterations: int = Field(default=10_000, ge=1, description="Steps of phase 3, all five networks.")
+    embedding_iterations: int = Field(default=10_000, ge=0, description="TimeGAN, phase 1: the autoencoder.")
+    supervised_iterations: int = Field(default=10_000, ge=0, description="TimeGAN, phase 2: the supervisor.")
+    joint_iterations: int = Field(
+        default=10_000, ge=1, description="TimeGAN, phase 3; of other generators the whole training."
+    )
     batch_size: int = Field(default=128, ge=2, description="Windows in a batch.")
-    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Adam's step size, all networks.")
-    gamma: float = Field(default=1.0, ge=0, description="Weight of the second adversarial term (on E_hat).")
-    discriminator_threshold: float = Field(
-        default=0.15, ge=0, description="The discriminator steps only while its loss is above this."
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Step size, all networks.")
+    losses: LossConfig = LossConfig()
+    discriminator_rule: Literal["threshold", "always", "accuracy"] = Field(
+        default="threshold",
+        description="The discriminator steps while its loss is above `discriminator_threshold` (code), at "
+        "every iteration (paper), or while it tells less than `discriminator_accuracy` of a batch right.",
+    )
+    discriminator_threshold: float = Field(default=0.15, ge=0, description="Of the rule `threshold`.")
+    discriminator_accuracy: float = Field(default=0.8, gt=0.5, le=1, description="Of the rule `accuracy`.")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    gradients: GradientConfig = GradientConfig()
+    l1: SparsityConfig = SparsityConfig()
+    update: UpdateConfig = UpdateConfig()
+    start_from: str | None = Field(
+        default=None,
+        description="Weights to start from: models:/NAME@champion, models:/NAME/3, a run id or a folder.",
+    )
+    ema: float = Field(
+        default=0.0, ge=0, lt=1, description="Decay of the averaged weights that are sampled from; 0: none."
+    )
+    selection: SelectionConfig = SelectionConfig()
+    precision: Literal["float32", "bf16"] = Field(
+        default="float32", description="bf16: mixed precision, on a GPU only."
+    )
+    deterministic: bool = Field(
+        default=False, description="Refuse operations whose result varies from run to run (GPU; slower)."
     )
     checkpoint_every_seconds: float = Field(default=30.0, gt=0, description="Longest work lost by a crash.")
+    keep_checkpoints: int = Field(default=2, ge=1, le=100, description="How many of the last are kept.")
     log_every: int = Field(default=10, ge=1, description="Steps between two logged points of a curve.")
     timeout_seconds: float | None = Field(default=None, gt=0, description="Stop a training longer than this.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes initialisation, batches and noise.")

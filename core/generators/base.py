@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.prepare.layout import Channels, WindowArrays
 from core.prepare.series import Windows
 
 
@@ -25,6 +26,8 @@ class Phase:
     """One iteration; the losses by name, detached scalars left on the device."""
     networks: tuple[str, ...]
     """Those that move in this phase: their gradient norms are logged."""
+    generates: bool = True
+    """What the networks sample is worth judging in this phase."""
 
 
 class Training(Protocol):
@@ -46,20 +49,27 @@ class Training(Protocol):
 
 
 class Generator(Protocol):
-    """A model of windows of shape (length, features), scaled to [0, 1]."""
+    """A model of encoded windows, see `core.prepare.layout`."""
 
     kind: ClassVar[str]
     length: int
-    features: int
+    channels: Channels
 
-    def __init__(self, *, length: int, features: int, seed: int, **options: Any) -> None: ...
+    def __init__(self, *, length: int, channels: Channels, seed: int, **options: Any) -> None: ...
 
     def start_training(self, windows: Windows, options: Mapping[str, Any], device: torch.device) -> Training:
         """Start training on `windows` with the options of the configuration's section `training`."""
         ...
 
-    def sample(self, n: int, seed: int) -> NDArray[np.float32]:
-        """Draw `n` windows, shape (n, length, features); the same seed gives the same windows."""
+    def sample(self, n: int, seed: int, condition: NDArray[np.float32] | None = None) -> WindowArrays:
+        """Draw `n` windows; the same seed gives the same windows.
+
+        Args:
+            n: At least 1.
+            seed: From 0.
+            condition: Shape (condition channels,) or (n, condition channels): what is given; drawn like the
+                training windows' if None.
+        """
         ...
 
     def save(self, folder: Path) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, StorageError
+from core.prepare.layout import Channels, WindowArrays
 from core.prepare.scaler import MinMaxScaler
 
 
@@ -33,26 +33,57 @@ def window_starts(segments: NDArray[np.int64], length: int, stride: int = 1) -> 
 
 @dataclass(frozen=True)
 class Windows:
-    """All windows of a series, as an index over its array."""
+    """All windows of a series, as an index over its array.
+
+    A window that is shorter than `length` runs to the end of its segment; what `gather` gives past it is 0.
+    """
 
     values: NDArray[np.float32]
-    """Shape (rows, features), memory-mapped."""
+    """Shape (rows, channels), memory-mapped."""
     starts: NDArray[np.int64]
     """Shape (N,): first row of each window."""
     length: int
+    """Steps of the longest window."""
+    channels: Channels
+    lengths: NDArray[np.int64]
+    """Shape (N,): steps of each window."""
+    static: NDArray[np.float32]
+    """Shape (N, static channels)."""
+    condition: NDArray[np.float32]
+    """Shape (N, condition channels)."""
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32], starts: NDArray[np.int64], length: int) -> Windows:
+        """Windows of continuous columns alone, all of them whole."""
+        none = np.empty((len(starts), 0), dtype=np.float32)
+        lengths = np.full(len(starts), length, dtype=np.int64)
+        return cls(values, starts, length, Channels.continuous(values.shape[1]), lengths, none, none)
 
     def __len__(self) -> int:
         return len(self.starts)
 
     @property
     def features(self) -> int:
-        """Width of a step."""
+        """Channels of a step."""
         return int(self.values.shape[1])
 
-    def gather(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Copies of the windows `index`, shape (len(index), length, features)."""
-        view = sliding_window_view(self.values, self.length, axis=0)
-        return np.ascontiguousarray(view[self.starts[index]].transpose(0, 2, 1))
+    @property
+    def variable(self) -> bool:
+        """Some windows are shorter than `length`."""
+        return bool((self.lengths < self.length).any())
+
+    def only(self, index: NDArray[np.int64]) -> Windows:
+        """The windows `index`, over the same array."""
+        parts = ("starts", "lengths", "static", "condition")
+        return replace(self, **{part: getattr(self, part)[index] for part in parts})
+
+    def gather(self, index: NDArray[np.int64]) -> WindowArrays:
+        """Copies of the windows `index`."""
+        steps = np.arange(self.length)
+        lengths = self.lengths[index]
+        rows = self.starts[index, None] + np.minimum(steps, lengths[:, None] - 1)
+        values = np.where(steps[:, None] < lengths[:, None, None], self.values[rows], np.float32(0))
+        return WindowArrays(values, self.static[index], self.condition[index], lengths)
 
 
 @dataclass(frozen=True)
@@ -116,4 +147,4 @@ class PreparedSeries:
                 f"window.length={length} is longer than the longest stretch without a gap: {longest} rows of "
                 f"{self.manifest['dataset']!r}; choose window.length<={longest} or bring a longer series"
             )
-        return Windows(self.values, starts, length)
+        return Windows.of(self.values, starts, length)

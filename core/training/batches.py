@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from core.prepare.layout import spans
 from core.prepare.series import Windows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded windows on the device; B of them, T steps, C channels."""
+
+    X: Tensor
+    """Shape (B, T, C); 0 past a window's end."""
+    static: Tensor
+    """Shape (B, static channels)."""
+    condition: Tensor
+    """Shape (B, condition channels)."""
+    lengths: Tensor | None
+    """Shape (B,): steps of each window; None if all are whole."""
+    rows: Tensor | None
+    """Shape (B, T, 1): 1 for a step of the window, 0 past its end; None if all are whole."""
+    observed: Tensor | None
+    """Shape (B, T, C): 1 for a cell that is there, 0 past the end and where it is missing; None if all are."""
+
+    def __len__(self) -> int:
+        return len(self.X)
 
 
 class BatchSource:
@@ -23,10 +47,31 @@ class BatchSource:
         self.size = size
         self.values = torch.from_numpy(np.array(windows.values)).to(device)
         self.starts = torch.from_numpy(windows.starts).to(device)
+        self.static = torch.from_numpy(windows.static).to(device)
+        self.condition = torch.from_numpy(windows.condition).to(device)
+        self.lengths = torch.from_numpy(windows.lengths).to(device) if windows.variable else None
+        self.optional = [s for s in spans(windows.channels.temporal) if s.presence is not None]
         self.steps = torch.arange(windows.length, device=device)
         self.rng = torch.Generator(device).manual_seed(seed)
 
-    def draw(self) -> Tensor:
-        """Shape (size, length, features)."""
+    def draw(self) -> Batch:
+        """`size` windows."""
         chosen = torch.randint(len(self.starts), (self.size,), generator=self.rng, device=self.values.device)
-        return self.values[self.starts[chosen, None] + self.steps]
+        starts, static, condition = self.starts[chosen, None], self.static[chosen], self.condition[chosen]
+        if self.lengths is None:
+            X = self.values[starts + self.steps]
+            return Batch(X, static, condition, None, None, self._observed(X, None))
+        lengths = self.lengths[chosen]
+        rows = (self.steps < lengths[:, None])[..., None].to(self.values.dtype)
+        # Clamped: the window past its end would run over the end of the series.
+        X = self.values[starts + torch.minimum(self.steps, lengths[:, None] - 1)] * rows
+        return Batch(X, static, condition, lengths, rows, self._observed(X, rows))
+
+    def _observed(self, X: Tensor, rows: Tensor | None) -> Tensor | None:
+        if not self.optional:
+            return None if rows is None else rows.expand_as(X)
+        observed = torch.ones_like(X) if rows is None else rows.expand_as(X).clone()
+        for span in self.optional:
+            presence = slice(span.presence, span.values.start)
+            observed[..., span.values] *= X[..., presence]
+        return observed
