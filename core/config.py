@@ -84,10 +84,10 @@ class TimeGANConfig(Section):
         default=None,
         description="Noise by step: U[0, 1] (code), N(0, 1), or a Wiener process over the window (paper).",
     )
-    generator: Literal["supervised", "autoregressive"] | None = Field(
+    supervision: Literal["supervisor", "generator"] | None = Field(
         default=None,
-        description="Generator and supervisor apart (code), or one generator g(h_{t-1}, z_t) that is "
-        "supervised itself (paper, eq. 9).",
+        description="What predicts the next latent: a supervisor behind the generator (code), or the generator "
+        "g(h_{t-1}, z_t) itself (paper, eq. 9).",
     )
     recovery: Literal["recurrent", "feedforward"] | None = Field(
         default=None, description="Recovery network: recurrent (code) or the same layers per step (paper)."
@@ -216,22 +216,28 @@ class SelectionConfig(Section):
 
 
 class LossConfig(Section):
-    """Weights of TimeGAN's losses; those left empty follow `model.variant`."""
+    """TimeGAN's losses; what is left empty follows `model.variant`."""
 
-    reconstruction: float = Field(default=10.0, ge=0, description="Of the square root of the reconstruction.")
+    form: Literal["root_mean_square", "norm"] | None = Field(
+        default=None,
+        description="Reconstruction and supervised error: root of the mean square (code), or mean Euclidean "
+        "norm of a step (paper, eqs. 7 and 9).",
+    )
+    reconstruction: float | None = Field(
+        default=None, ge=0, description="Weight of the reconstruction error: 10 (code), 1 (paper)."
+    )
     supervised_embedder: float | None = Field(
-        default=None, ge=0, description="Lambda: supervised loss of the embedder: 0.1 (code), 1 (paper)."
+        default=None, ge=0, description="Lambda, the embedder's supervised error: 0.1 (code), 1 (paper)."
     )
     supervised_generator: float | None = Field(
-        default=None, ge=0, description="Eta: supervised loss of the generator: 100 (code), 10 (paper)."
-    )
-    supervised_root: bool | None = Field(
-        default=None, description="The generator's is under a square root: yes (code), no (paper)."
+        default=None, ge=0, description="Eta, the generator's supervised error: 100 (code), 10 (paper)."
     )
     moments: float | None = Field(
-        default=None, ge=0, description="Mean and spread of the batch, not in the paper: 100 (code), 0 (paper)."
+        default=None, ge=0, description="Mean and spread of the batch: 100 (code), 0 (not in the paper)."
     )
-    gamma: float = Field(default=1.0, ge=0, description="Second adversarial term (on E_hat), not in the paper.")
+    gamma: float | None = Field(
+        default=None, ge=0, description="Second adversarial term, on E_hat: 1 (code), 0 (not in the paper)."
+    )
     gradient_penalty: float = Field(
         default=0.0, ge=0, description="R1: squared gradient of the discriminator at real latents."
     )

@@ -10,14 +10,18 @@ from typing import Any
 from core.errors import StorageError
 from core.generators.base import Generator
 from core.generators.timegan import TimeGAN
+from core.prepare.layout import Channels
 
 GENERATORS: dict[str, type[Generator]] = {TimeGAN.kind: TimeGAN}
 
 
-def new_generator(options: Mapping[str, Any], *, length: int, features: int, seed: int) -> Generator:
-    """An untrained generator from the configuration's section `model`."""
-    arguments = dict(options)
-    return GENERATORS[arguments.pop("kind")](length=length, features=features, seed=seed, **arguments)
+def new_generator(options: Mapping[str, Any], *, length: int, channels: Channels, seed: int) -> Generator:
+    """An untrained generator from the configuration's section `model`.
+
+    The names of the conditions in it were used when the windows were made: their channels are in `channels`.
+    """
+    arguments = {name: value for name, value in options.items() if name not in ("kind", "condition")}
+    return GENERATORS[options["kind"]](length=length, channels=channels, seed=seed, **arguments)
 
 
 def load_generator(folder: Path) -> Generator:

@@ -43,6 +43,21 @@ class OutputHead(nn.Module):
                 parts.append(values)
         return torch.cat(parts, dim=-1)
 
+    def relaxed(self, raw: Tensor) -> Tensor:
+        """Probabilities instead of choices: sigmoid, and softmax over categories; shape kept.
+
+        Reconstruction is learnt on these: a hard choice that is right has no error left to learn from.
+        """
+        if self.plain:
+            return raw.sigmoid()
+        parts = []
+        for span in self.spans:
+            if span.presence is not None:
+                parts.append(raw[..., span.presence : span.presence + 1].sigmoid())
+            values = raw[..., span.values]
+            parts.append(values.softmax(-1) if span.block.kind == "one_hot" else values.sigmoid())
+        return torch.cat(parts, dim=-1)
+
     def _values(self, block: Block, raw: Tensor) -> Tensor:
         if block.kind == "continuous":
             return raw.sigmoid()

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +73,7 @@ class RecurrentLayer(nn.Module):
         if options.cell == "lstm" or (options.cell == "gru" and options.reset_gate == "after"):
             self.bias_hh = nn.Parameter(torch.zeros(self.gates * hidden))
         self.state_dropout = VariationalDropout(options.recurrent_dropout)
+        self.by_steps = False
 
     @property
     def fused(self) -> bool:
@@ -79,7 +81,7 @@ class RecurrentLayer(nn.Module):
         known = self.options.cell == "lstm" or (
             self.options.cell == "gru" and self.options.reset_gate == "after"
         )
-        return known and not self.state_dropout.active
+        return known and not self.by_steps and not self.state_dropout.active
 
     def kernels(self) -> tuple[Tensor, Tensor]:
         """Kernel and recurrent kernel as they act."""
@@ -214,6 +216,18 @@ class RecurrentStack(nn.Module):
             x = torch.cat([ahead(x), _reverse(behind(_reverse(x, order)), order)], dim=-1)
         return x
 
+    @contextmanager
+    def twice_differentiable(self) -> Iterator[None]:
+        """Step by step in plain operations: the fused cells of a GPU have no second derivative."""
+        layers = (*self._layers(self.layers), *self._layers(self.backward_layers))
+        for layer in layers:
+            layer.by_steps = True
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.by_steps = False
+
     def start(self, batch: int, like: Tensor) -> list[State]:
         """Zero states of the forward layers, for `step`."""
         return [layer.start(batch, like) for layer in self._layers(self.layers)]
@@ -304,6 +318,7 @@ class FeedForwardNetwork(nn.Module):
         layers: Layers between, at least 0.
         activation: Of the last layer; none (logits) if None.
         dropout: Share of the values between layers that is dropped.
+        binarize: Weights act as their sign times the mean magnitude of their row.
     """
 
     def __init__(
@@ -315,12 +330,14 @@ class FeedForwardNetwork(nn.Module):
         *,
         activation: nn.Module | None = None,
         dropout: float = 0.0,
+        binarize: bool = False,
     ) -> None:
         super().__init__()
         widths = [inputs] + [hidden] * layers
         self.between = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.dense = nn.Linear(widths[-1], outputs)
         self.dropout = Dropout(dropout)
+        self.binarize = binarize
         self.activation = activation
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -333,9 +350,13 @@ class FeedForwardNetwork(nn.Module):
     def raw(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # noqa: ARG002 - as RecurrentNetwork
         """The last layer's numbers, before the activation."""
         for layer in self.between:
-            x = self.dropout(layer(x).tanh())
-        y: Tensor = self.dense(x)
-        return y
+            x = self.dropout(self._linear(layer, x).tanh())
+        return self._linear(self.dense, x)
+
+    def _linear(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if not isinstance(layer, nn.Linear):
+            raise TypeError(type(layer))
+        return functional.linear(x, binarized(layer.weight) if self.binarize else layer.weight, layer.bias)
 
     @torch.no_grad()
     def reset_parameters(self, rng: torch.Generator) -> None:

@@ -1,84 +1,159 @@
-"""TimeGAN's losses, as the published code has them (jsyoon0823/TimeGAN, `timegan.py`).
+"""TimeGAN's losses, as the published code (jsyoon0823/TimeGAN, `timegan.py`) and as the paper has them.
 
 Symbols: `X` real windows, `H` their embedding, `E_hat` the generator's latents, `H_hat` the supervisor's
 next-step correction of them, `X_hat` what recovery makes of `H_hat`. Latents have shape (batch, steps,
-hidden), windows (batch, steps, features), logits (batch, steps, 1). Where the paper differs from its code,
-the code is followed; the equation of the paper is named all the same.
+hidden), windows (batch, steps, channels), logits (batch, steps, 1). A weight of 0 takes a cell or a step out:
+what stands past a window's end, or is missing, counts in no loss.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-RECONSTRUCTION_WEIGHT = 10.0
-SUPERVISED_WEIGHT_EMBEDDER = 0.1
-SUPERVISED_WEIGHT_GENERATOR = 100.0
-MOMENT_WEIGHT = 100.0
 VARIANCE_FLOOR = 1e-6
+_NORM_FLOOR = 1e-12  # under the root of a norm, whose gradient at 0 is not finite
+
+Form = Literal["root_mean_square", "norm"]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "code": {
+        "form": "root_mean_square",
+        "reconstruction": 10.0,
+        "supervised_embedder": 0.1,
+        "supervised_generator": 100.0,
+        "moments": 100.0,
+        "gamma": 1.0,
+    },
+    "paper": {
+        "form": "norm",
+        "reconstruction": 1.0,
+        "supervised_embedder": 1.0,
+        "supervised_generator": 10.0,
+        "moments": 0.0,
+        "gamma": 0.0,
+    },
+}
 
 
-def reconstruction_error(X: Tensor, X_tilde: Tensor) -> Tensor:
-    """`E_loss_T0`: mean squared error of the autoencoder (paper, eq. 7)."""
-    return functional.mse_loss(X_tilde, X)
+@dataclass(frozen=True)
+class Objective:
+    """The weights of the losses (section `training.losses` of the configuration)."""
+
+    form: Form
+    reconstruction: float
+    supervised_embedder: float
+    """Lambda of eq. 10."""
+    supervised_generator: float
+    """Eta of eq. 11."""
+    moments: float
+    gamma: float
+    gradient_penalty: float
+
+    @classmethod
+    def resolve(cls, variant: str, given: Mapping[str, Any]) -> Objective:
+        """What is given, else what the variant says."""
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return cls(**({"gradient_penalty": 0.0} | VARIANTS[variant] | chosen))
+
+    def error(self, target: Tensor, prediction: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Mean square over cells, or mean over steps of the Euclidean norm; `weight` broadcasts to cells."""
+        square = (prediction - target).square()
+        if self.form == "root_mean_square":
+            return weighted_mean(square, weight)
+        if weight is None:
+            return (square.sum(-1) + _NORM_FLOOR).sqrt().mean()
+        weight = weight.expand_as(square)
+        return weighted_mean(((square * weight).sum(-1) + _NORM_FLOOR).sqrt(), weight.amax(-1))
+
+    def embedder_loss(self, reconstruction: Tensor) -> Tensor:
+        """Phase 1: `E_loss0 = 10 sqrt(E_loss_T0)` in the code, eq. 7 in the paper."""
+        return self.reconstruction * self._root(reconstruction)
+
+    def joint_embedder_loss(self, reconstruction: Tensor, supervised: Tensor) -> Tensor:
+        """`E_loss = E_loss0 + 0.1 G_loss_S` in the code, eq. 10 in the paper (L_R + lambda L_S)."""
+        return self.embedder_loss(reconstruction) + self.supervised_embedder * supervised
+
+    def generator_loss(
+        self,
+        fake: Tensor,
+        fake_latent: Tensor | None,
+        supervised: Tensor,
+        moments: Tensor | None,
+        rows: Tensor | None,
+    ) -> Tensor:
+        """`G_loss_U + gamma G_loss_U_e + 100 sqrt(G_loss_S) + 100 G_loss_V`; the paper's eq. 11: L_U + eta L_S.
+
+        Args:
+            fake: Logits of `H_hat`.
+            fake_latent: Logits of `E_hat`, None without the second adversarial term.
+            supervised: `error` on real latents.
+            moments: `moment_error`, None without it.
+            rows: Weight of each step.
+        """
+        loss = adversarial_error(fake, rows, real=True)
+        loss = loss + self.supervised_generator * self._root(supervised)
+        if fake_latent is not None:
+            loss = loss + self.gamma * adversarial_error(fake_latent, rows, real=True)
+        if moments is not None:
+            loss = loss + self.moments * moments
+        return loss
+
+    def discriminator_loss(
+        self, real: Tensor, fake: Tensor, fake_latent: Tensor | None, rows: Tensor | None
+    ) -> Tensor:
+        """`D_loss`: real latents against `H_hat` and, weighted by gamma, against `E_hat` (eq. 8)."""
+        loss = adversarial_error(real, rows, real=True) + adversarial_error(fake, rows, real=False)
+        if fake_latent is not None:
+            loss = loss + self.gamma * adversarial_error(fake_latent, rows, real=False)
+        return loss
+
+    def _root(self, error: Tensor) -> Tensor:
+        return error.sqrt() if self.form == "root_mean_square" else error
 
 
-def supervised_error(H: Tensor, H_supervised: Tensor) -> Tensor:
-    """`G_loss_S`: mean squared error of the supervisor's prediction one step ahead (paper, eq. 9)."""
-    return functional.mse_loss(H_supervised[:, :-1], H[:, 1:])
+def weighted_mean(x: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean of `x`, by `weight` (broadcast to its shape) where there is one."""
+    if weight is None:
+        return x.mean()
+    weight = weight.expand_as(x)
+    return (x * weight).sum() / weight.sum().clamp(min=1)
 
 
-def embedder_loss(reconstruction: Tensor) -> Tensor:
-    """`E_loss0 = 10 sqrt(E_loss_T0)`, minimised in phase 1."""
-    return RECONSTRUCTION_WEIGHT * reconstruction.sqrt()
-
-
-def joint_embedder_loss(reconstruction: Tensor, supervised: Tensor) -> Tensor:
-    """`E_loss = E_loss0 + 0.1 G_loss_S`, minimised in phase 3 (paper, eq. 10 with lambda 0.1)."""
-    return embedder_loss(reconstruction) + SUPERVISED_WEIGHT_EMBEDDER * supervised
-
-
-def moment_error(X: Tensor, X_hat: Tensor) -> Tensor:
-    """`G_loss_V`: how far the batch's standard deviation and mean, by step and feature, are from the real ones.
+def moment_error(X: Tensor, X_hat: Tensor, rows: Tensor | None = None) -> Tensor:
+    """`G_loss_V`: how far the batch's standard deviation and mean, by step and channel, are from the real ones.
 
     Not in the paper. Variances are the biased ones, floored by 1e-6 under the root, as in `tf.nn.moments`.
     """
-    spread = (X_hat.var(0, correction=0) + VARIANCE_FLOOR).sqrt() - (
-        X.var(0, correction=0) + VARIANCE_FLOOR
-    ).sqrt()
-    centre = X_hat.mean(0) - X.mean(0)
-    return spread.abs().mean() + centre.abs().mean()
+    (mean, deviation), (mean_hat, deviation_hat) = (_moments(x, rows) for x in (X, X_hat))
+    return (deviation_hat - deviation).abs().mean() + (mean_hat - mean).abs().mean()
 
 
-def adversarial_error(logits: Tensor, *, real: bool) -> Tensor:
+def _moments(x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    if rows is None:
+        return x.mean(0), (x.var(0, correction=0) + VARIANCE_FLOOR).sqrt()
+    count = rows.sum(0).clamp(min=1)
+    mean = (x * rows).sum(0) / count
+    variance = ((x - mean).square() * rows).sum(0) / count
+    return mean, (variance + VARIANCE_FLOOR).sqrt()
+
+
+def adversarial_error(logits: Tensor, rows: Tensor | None = None, *, real: bool) -> Tensor:
     """Mean sigmoid cross-entropy of the discriminator's logits against one label (paper, eq. 8)."""
-    return functional.softplus(-logits if real else logits).mean()
+    return weighted_mean(functional.softplus(-logits if real else logits), rows)
 
 
-def generator_loss(
-    fake: Tensor, fake_latent: Tensor, supervised: Tensor, moments: Tensor, gamma: float
-) -> Tensor:
-    """`G_loss = G_loss_U + gamma G_loss_U_e + 100 sqrt(G_loss_S) + 100 G_loss_V` (paper, eq. 11 with eta 100).
+def gradient_penalty(score: Tensor, latents: Tensor) -> Tensor:
+    """R1 (Mescheder, Geiger and Nowozin 2018, eq. 9) without its factor gamma: E ||grad D||^2 / 2.
 
     Args:
-        fake: Logits of `H_hat`.
-        fake_latent: Logits of `E_hat`.
-        supervised: `supervised_error` on real latents.
-        moments: `moment_error`.
-        gamma: Weight of the second adversarial term.
+        score: Shape (batch,): the discriminator's output for each window.
+        latents: Real ones, shape (batch, steps, hidden), that `score` was computed from.
     """
-    return (
-        adversarial_error(fake, real=True)
-        + gamma * adversarial_error(fake_latent, real=True)
-        + SUPERVISED_WEIGHT_GENERATOR * supervised.sqrt()
-        + MOMENT_WEIGHT * moments
-    )
-
-
-def discriminator_loss(real: Tensor, fake: Tensor, fake_latent: Tensor, gamma: float) -> Tensor:
-    """`D_loss`: real latents against `H_hat` and, weighted by gamma, against `E_hat`."""
-    return (
-        adversarial_error(real, real=True)
-        + adversarial_error(fake, real=False)
-        + gamma * adversarial_error(fake_latent, real=False)
-    )
+    (gradient,) = torch.autograd.grad(score.sum(), latents, create_graph=True)
+    return gradient.square().sum(dim=(1, 2)).mean() / 2

@@ -1,38 +1,85 @@
-"""The five networks of TimeGAN, sampling from them, and their files."""
+"""The networks of TimeGAN and drawing windows from them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.errors import ConfigError, StorageError
 from core.generators.base import Training
-from core.networks.recurrent import RecurrentNetwork
-from core.networks.threads import one_thread
+from core.generators.module import TorchGenerator
+from core.networks.heads import OutputHead
+from core.networks.recurrent import (
+    Cell,
+    FeedForwardNetwork,
+    RecurrentNetwork,
+    RecurrentOptions,
+    ResetGate,
+)
+from core.networks.straight_through import Gradient
+from core.prepare.layout import Channels, width
 from core.prepare.series import Windows
-from core.tensors import pack_tensors, read_tensors
 
-NETWORKS = ("embedder", "recovery", "generator", "supervisor", "discriminator")
-SAMPLE_CHUNK = 1024
-"""Windows drawn at a time: bounds memory, and part of what a seed means."""
+NoiseKind = Literal["uniform", "gaussian", "wiener"]
+
+# What the paper and its published code do differently in the networks; docs/timegan.md lists it all.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "code": {
+        "noise_kind": "uniform",
+        "supervision": "supervisor",
+        "recovery": "recurrent",
+        "bidirectional": False,
+    },
+    "paper": {
+        "noise_kind": "wiener",
+        "supervision": "generator",
+        "recovery": "feedforward",
+        "bidirectional": True,
+    },
+}
 
 
-class TimeGAN(nn.Module):
+@dataclass(frozen=True)
+class Latents:
+    """What the generator makes of noise."""
+
+    E_hat: Tensor
+    """Shape (batch, steps, hidden): as it comes from the generator."""
+    H_hat: Tensor
+    """As the supervisor corrects it; the same without a supervisor."""
+    static: Tensor
+    """Shape (batch, static latent width), (batch, 0) without static columns."""
+
+
+class TimeGAN(TorchGenerator):
     """Embedder, recovery, generator, supervisor and discriminator over a latent space in (0, 1).
 
+    With static columns each but the supervisor has a feed-forward network for them beside it (paper, section
+    4), whose latent every temporal network reads at each step, and so it does the condition.
+
     Args:
-        length: Steps in a window.
-        features: Columns of a step.
-        hidden: Width of the latent space and of every recurrent layer.
+        length: Steps of the longest window.
+        channels: Of the windows.
+        variant: Where `code` and `paper` differ, the default of what is None below (`VARIANTS`).
+        hidden: Width of the latent space and of every layer.
         layers: Recurrent layers; the supervisor has one less (at least one).
-        noise: Width of the noise at each step, drawn from U[0, 1]; `features` if None, as in the code.
+        cell: See `core.networks.recurrent`.
+        reset_gate: Of the `gru` cell. Default `after`, unlike TF1's: torch then has one call for a whole
+            network, a fifth faster on a CPU and the only fused one on a GPU; the cells are as expressive.
+        noise: Width of the noise at each step; as many as channels if None, as in the code.
+        noise_kind: U[0, 1] or N(0, 1) at each step, or a Wiener process that ends with variance 1.
+        supervision: `supervisor`, a network that predicts the next latent from the last ones and corrects
+            what the generator makes; or `generator`, one autoregressive network g(h_S, h_{t-1}, z_t).
+        recovery: `recurrent`, or `feedforward`: the same layers at each step.
+        bidirectional: The discriminator reads both ways.
+        latent_static: Width of the static latent; `hidden` if None.
+        one_hot_gradient: See `core.networks.straight_through.one_hot`.
+        dropout: Between layers, in training.
+        recurrent_dropout: Of recurrent states, in training.
+        binarize: Networks whose weights act by their sign.
         seed: Fixes the initial weights.
     """
 
@@ -42,36 +89,114 @@ class TimeGAN(nn.Module):
         self,
         *,
         length: int,
-        features: int,
+        channels: Channels,
+        variant: str = "code",
         hidden: int = 24,
         layers: int = 3,
+        cell: Cell = "gru",
+        reset_gate: ResetGate = "after",
         noise: int | None = None,
+        noise_kind: NoiseKind | None = None,
+        supervision: str | None = None,
+        recovery: str | None = None,
+        bidirectional: bool | None = None,
+        latent_static: int | None = None,
+        one_hot_gradient: Gradient = "soft",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        binarize: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.networks = NETWORKS
-        self.length = length
-        self.features = features
-        self.noise = noise or features
-        self.options = {
-            "length": length,
-            "features": features,
+        chosen: dict[str, Any] = {
+            "noise_kind": noise_kind,
+            "supervision": supervision,
+            "recovery": recovery,
+            "bidirectional": bidirectional,
+        }
+        chosen = VARIANTS[variant] | {name: value for name, value in chosen.items() if value is not None}
+        self.static_channels = width(channels.static)
+        options: dict[str, Any] = {
+            "variant": variant,
             "hidden": hidden,
             "layers": layers,
-            "noise": self.noise,
+            "cell": cell,
+            "reset_gate": reset_gate,
+            "noise": noise or channels.features,
+            **chosen,
+            "latent_static": latent_static or hidden,
+            "one_hot_gradient": one_hot_gradient,
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "binarize": list(binarize),
         }
-        self.embedder = RecurrentNetwork(features, hidden, hidden, layers)
-        self.recovery = RecurrentNetwork(hidden, hidden, features, layers)
-        self.generator = RecurrentNetwork(self.noise, hidden, hidden, layers)
-        self.supervisor = RecurrentNetwork(hidden, hidden, hidden, max(1, layers - 1))
-        self.discriminator = RecurrentNetwork(hidden, hidden, 1, layers, logits=True)
+        super().__init__(length, channels, options)
+        self.variant = variant
+        self.noise_width: int = options["noise"]
+        self.noise_kind: NoiseKind = chosen["noise_kind"]
+        self.supervised_generator = chosen["supervision"] == "generator"
+        self.head = OutputHead(channels.temporal, one_hot_gradient)
+        self.static_head = OutputHead(channels.static, one_hot_gradient)
+        self.static_width = options["latent_static"] if channels.static else 0
+        self.context_width = self.static_width + width(channels.condition)
+        self._build_temporal(binarize)
+        if channels.static:
+            self._build_static()
         rng = torch.Generator().manual_seed(seed)
-        for name in NETWORKS:
+        for name in self.networks:
             self.network(name).reset_parameters(rng)
 
-    def network(self, name: str) -> RecurrentNetwork:
-        """One of `NETWORKS`."""
-        network: RecurrentNetwork = getattr(self, name)
+    def _build_temporal(self, binarize: Sequence[str]) -> None:
+        hidden, layers, features = self.options["hidden"], self.options["layers"], self.channels.features
+
+        def recurrent(
+            name: str, inputs: int, outputs: int, depth: int, activation: nn.Module | None = None
+        ) -> RecurrentNetwork:
+            options = RecurrentOptions(
+                cell=self.options["cell"],
+                reset_gate=self.options["reset_gate"],
+                bidirectional=name == "discriminator" and self.options["bidirectional"],
+                dropout=self.options["dropout"],
+                recurrent_dropout=self.options["recurrent_dropout"],
+                binarize=name in binarize,
+            )
+            return RecurrentNetwork(inputs, hidden, outputs, depth, activation=activation, options=options)
+
+        context = self.context_width
+        self.embedder = recurrent("embedder", features + context, hidden, layers, nn.Sigmoid())
+        self.recovery: RecurrentNetwork | FeedForwardNetwork
+        if self.options["recovery"] == "recurrent":
+            self.recovery = recurrent("recovery", hidden, features, layers)
+        else:
+            dropout = self.options["dropout"]
+            self.recovery = FeedForwardNetwork(
+                hidden, hidden, features, layers, dropout=dropout, binarize="recovery" in binarize
+            )
+        given = self.noise_width + context + (hidden if self.supervised_generator else 0)
+        self.generator = recurrent("generator", given, hidden, layers, nn.Sigmoid())
+        self.networks = ("embedder", "recovery", "generator", "discriminator")
+        if not self.supervised_generator:
+            depth = max(1, layers - 1)
+            self.supervisor = recurrent("supervisor", hidden + context, hidden, depth, nn.Sigmoid())
+            self.networks = ("embedder", "recovery", "generator", "supervisor", "discriminator")
+        self.discriminator = recurrent("discriminator", hidden + context, 1, layers)
+
+    def _build_static(self) -> None:
+        hidden, given = self.options["hidden"], width(self.channels.condition)
+        wide = self.static_width
+
+        def feedforward(inputs: int, outputs: int, activation: nn.Module | None = None) -> FeedForwardNetwork:
+            dropout = self.options["dropout"]
+            return FeedForwardNetwork(inputs, hidden, outputs, 1, activation=activation, dropout=dropout)
+
+        self.static_embedder = feedforward(self.static_channels, wide, nn.Sigmoid())
+        self.static_recovery = feedforward(wide, self.static_channels)
+        self.static_generator = feedforward(wide + given, wide, nn.Sigmoid())
+        self.static_discriminator = feedforward(wide + given, 1)
+        self.networks += ("static_embedder", "static_recovery", "static_generator", "static_discriminator")
+
+    def network(self, name: str) -> RecurrentNetwork | FeedForwardNetwork:
+        """One of `networks`."""
+        network: RecurrentNetwork | FeedForwardNetwork = getattr(self, name)
         return network
 
     def start_training(self, windows: Windows, options: Mapping[str, Any], device: torch.device) -> Training:
@@ -81,53 +206,88 @@ class TimeGAN(nn.Module):
 
         return TimeGANTraining(self, windows, options, device)
 
-    def decode(self, Z: Tensor) -> Tensor:
-        """Noise of shape (batch, length, noise) to windows of shape (batch, length, features)."""
-        X_hat: Tensor = self.recovery(self.supervisor(self.generator(Z)))
-        return X_hat
+    def embed_static(self, static: Tensor) -> Tensor:
+        """h_S = e_S(s): shape (batch, static channels) to (batch, static latent width)."""
+        return self.static_embedder(static) if self.static_width else static
 
-    @torch.inference_mode()
-    def sample(self, n: int, seed: int) -> NDArray[np.float32]:
-        """Draw windows.
+    def embed(self, X: Tensor, context: Tensor) -> Tensor:
+        """h_t = e_X(h_S, h_{t-1}, x_t): windows to latents."""
+        H: Tensor = self.embedder(beside(X, context))
+        return H
 
-        Args:
-            n: How many, at least 1.
-            seed: From 0; the same seed gives the same windows, and the first windows of a larger `n` are
-                those of a smaller one, by chunks of `SAMPLE_CHUNK`.
+    def context(self, static_latent: Tensor, condition: Tensor) -> Tensor:
+        """What every temporal network reads at each step, shape (batch, context width)."""
+        if not self.static_width:
+            return condition
+        return torch.cat([static_latent, condition], dim=1) if condition.shape[1] else static_latent
 
-        Returns:
-            Shape (n, length, features), values in (0, 1): scaled by the training minimum and maximum.
+    def generate(self, noise: tuple[Tensor, ...], condition: Tensor) -> Latents:
+        """Latents from noise: E_hat = g(h_S, z), H_hat = supervisor(E_hat)."""
+        static = self.generate_static(noise, condition)
+        context = self.context(static, condition)
+        if self.supervised_generator:
+            H_hat = self._open_loop(beside(noise[0], context))
+            return Latents(H_hat, H_hat, static)
+        E_hat: Tensor = self.generator(beside(noise[0], context))
+        return Latents(E_hat, self.supervisor(beside(E_hat, context)), static)
+
+    def generate_static(self, noise: tuple[Tensor, ...], condition: Tensor) -> Tensor:
+        """h_S = g_S(z_S), shape (batch, static latent width)."""
+        if not self.static_width:
+            return condition[:, :0]
+        static: Tensor = self.static_generator(torch.cat([noise[1], condition], dim=1))
+        return static
+
+    def supervise(self, H: Tensor, context: Tensor, Z: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets and one-step predictions of real latents, each of shape (batch, steps predicted, hidden).
+
+        A supervisor predicts h_{t+1} from h_1..h_t; the autoregressive generator h_t from h_{t-1} and z_t, the
+        first from 0 (eq. 9).
         """
-        if n < 1 or seed < 0:
-            raise ConfigError(f"expected n >= 1 and seed >= 0, got n={n} and seed={seed}")
-        device = next(self.parameters()).device
-        rng = torch.Generator().manual_seed(seed)
-        windows = np.empty((n, self.length, self.features), dtype=np.float32)
-        with one_thread():
-            for start in range(0, n, SAMPLE_CHUNK):
-                stop = min(start + SAMPLE_CHUNK, n)
-                # Drawn on the CPU, and by whole chunks, so that a seed means the same everywhere.
-                Z = torch.rand((SAMPLE_CHUNK, self.length, self.noise), generator=rng)[: stop - start]
-                windows[start:stop] = self.decode(Z.to(device)).cpu().numpy()
-        return windows
+        if self.supervised_generator:
+            before = torch.cat([torch.zeros_like(H[:, :1]), H[:, :-1]], dim=1)
+            return H, self.generator(torch.cat([beside(Z, context), before], dim=2))
+        return H[:, 1:], self.supervisor(beside(H, context))[:, :-1]
 
-    def save(self, folder: Path) -> None:
-        """Write `generator.json` and `weights.safetensors` into an existing folder."""
-        tree = {"kind": self.kind, "options": self.options}
-        (folder / "generator.json").write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
-        (folder / "weights.safetensors").write_bytes(pack_tensors(self.state_dict()))
+    def discriminate(self, latents: Tensor, context: Tensor, lengths: Tensor | None) -> Tensor:
+        """Logits y_t of each step, shape (batch, steps, 1)."""
+        logits: Tensor = self.discriminator(beside(latents, context), lengths)
+        return logits
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """What `save` wrote, on the CPU.
+    def discriminate_static(self, static_latent: Tensor, condition: Tensor) -> Tensor:
+        """Logits y_S, shape (batch, 1)."""
+        logits: Tensor = self.static_discriminator(torch.cat([static_latent, condition], dim=1))
+        return logits
 
-        Raises:
-            StorageError: a file is missing or damaged, or the weights are another model's.
-        """
-        try:
-            tree = json.loads((folder / "generator.json").read_text(encoding="utf-8"))
-            model = cls(**tree["options"])
-            model.load_state_dict(read_tensors(folder / "weights.safetensors")[0])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise StorageError(f"{folder} holds no whole TimeGAN: {error}") from error
-        return model.eval()
+    def decode(self, noise: tuple[Tensor, ...], condition: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - no network of the generator looks back from the end
+        """See `core.generators.module.TorchGenerator`."""
+        latents = self.generate(noise, condition)
+        static = self.static_head(self.static_recovery(latents.static)) if self.static_width else latents.static
+        return self.head(self.recovery(latents.H_hat)), static
+
+    def noise(self, n: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+        """Z of shape (n, length, noise) and, with static columns, Z_S of shape (n, static latent width)."""
+        shape = (n, self.length, self.noise_width)
+        draw = torch.rand if self.noise_kind == "uniform" else torch.randn
+        Z = draw(shape, generator=rng, device=rng.device)
+        if self.noise_kind == "wiener":
+            Z = Z.cumsum(dim=1) / self.length**0.5
+        if not self.static_width:
+            return (Z,)
+        return Z, draw((n, self.static_width), generator=rng, device=rng.device)
+
+    def _open_loop(self, given: Tensor) -> Tensor:
+        states = self.generator.recurrent.start(len(given), given)
+        h = given.new_zeros(len(given), self.options["hidden"])
+        latents = []
+        for step in given.unbind(1):
+            h, states = self.generator.step(torch.cat([step, h], dim=1), states)
+            latents.append(h)
+        return torch.stack(latents, dim=1)
+
+
+def beside(x: Tensor, context: Tensor) -> Tensor:
+    """Shape (batch, steps, features) and (batch, width) to (batch, steps, features + width)."""
+    if not context.shape[1]:
+        return x
+    return torch.cat([x, context[:, None].expand(-1, x.shape[1], -1)], dim=2)

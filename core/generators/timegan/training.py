@@ -1,35 +1,43 @@
-"""TimeGAN's three phases and the state they carry."""
+"""TimeGAN's three phases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from core.generators.base import Phase
-from core.generators.timegan import losses
+from core.generators.timegan.losses import (
+    Objective,
+    adversarial_error,
+    gradient_penalty,
+    moment_error,
+    weighted_mean,
+)
+from core.generators.timegan.model import beside
 from core.prepare.series import Windows
-from core.training.batches import BatchSource
+from core.training.base import NetworkTraining
+from core.training.batches import Batch
 
 if TYPE_CHECKING:
     from core.generators.timegan.model import TimeGAN
 
 JOINT_GENERATOR_STEPS = 2  # generator and embedder steps for each discriminator step, as in the code
 
-# Five separate Adams, as in the code: a phase does not inherit the moments of another.
+# Five separate optimisers, as in the code: a phase does not inherit the moments of another. Networks that a
+# model does not have (no static columns, no supervisor) are left out.
 SOLVERS = {
-    "embedding": ("embedder", "recovery"),
+    "embedding": ("embedder", "recovery", "static_embedder", "static_recovery"),
     "supervised": ("generator", "supervisor"),
-    "generator": ("generator", "supervisor"),
-    "embedder": ("embedder", "recovery"),
-    "discriminator": ("discriminator",),
+    "generator": ("generator", "supervisor", "static_generator"),
+    "embedder": ("embedder", "recovery", "static_embedder", "static_recovery"),
+    "discriminator": ("discriminator", "static_discriminator"),
 }
 
 
-class TimeGANTraining:
+class TimeGANTraining(NetworkTraining):
     """Trains a `TimeGAN` in place: embedding, supervised, joint (paper, section 4.3).
 
     Work is shared where the result is the same: in a joint iteration the embedding of a batch serves the
@@ -42,141 +50,193 @@ class TimeGANTraining:
         device: Where to train.
     """
 
+    model: TimeGAN
+
     def __init__(
         self, model: TimeGAN, windows: Windows, options: Mapping[str, Any], device: torch.device
     ) -> None:
-        self.model = model.to(device)
-        self.device = device
-        self.gamma = float(options["gamma"])
-        self.threshold = float(options["discriminator_threshold"])
-        self.batches = BatchSource(windows, int(options["batch_size"]), int(options["seed"]), device)
-        self.solvers = {
-            name: torch.optim.Adam(self._parameters(networks), lr=float(options["learning_rate"]), foreach=True)
+        solvers = {
+            name: tuple(network for network in networks if network in model.networks)
             for name, networks in SOLVERS.items()
         }
-        self.phases: tuple[Phase, ...] = (
-            Phase("embedding", options["embedding_iterations"], self.embedding_step, SOLVERS["embedding"]),
-            Phase("supervised", options["supervised_iterations"], self.supervised_step, ("supervisor",)),
-            Phase("joint", options["joint_iterations"], self.joint_step, tuple(model.networks)),
+        super().__init__(model, windows, options, device, solvers)
+        self.movers = solvers
+        self.objective = Objective.resolve(model.variant, options.get("losses", {}))
+        self.rule: str = options.get("discriminator_rule", "threshold")
+        self.threshold = float(options.get("discriminator_threshold", 0.15))
+        self.accuracy = float(options.get("discriminator_accuracy", 0.8))
+        # In the code the generator gets no gradient from the supervised loss; the paper's is trained by it.
+        supervised = ("generator",) if model.supervised_generator else ("supervisor",)
+        self.phases = (
+            Phase(
+                "embedding", options["embedding_iterations"], self.embedding_step, solvers["embedding"], False
+            ),
+            Phase("supervised", options["supervised_iterations"], self.supervised_step, supervised, False),
+            Phase("joint", options["joint_iterations"], self.joint_step, model.networks),
         )
+        self.supervised_networks = supervised
 
     def embedding_step(self) -> dict[str, Tensor]:
         """Phase 1: embedder and recovery learn to reconstruct."""
-        X = self.batches.draw()
-        with self._moving("embedder", "recovery"):
-            reconstruction = losses.reconstruction_error(X, self.model.recovery(self.model.embedder(X)))
-            self._step("embedding", losses.embedder_loss(reconstruction))
+        batch = self.batches.draw()
+        with self.moving(*self.movers["embedding"]):
+            H, h_S = self._embed(batch)
+            reconstruction = self._reconstruction(batch, H, h_S)
+            self.step("embedding", self.objective.embedder_loss(reconstruction))
         return {"reconstruction": reconstruction.detach()}
 
     def supervised_step(self) -> dict[str, Tensor]:
-        """Phase 2: the supervisor learns the next step of real latents."""
-        X = self.batches.draw()
-        with self._moving("supervisor"):
+        """Phase 2: the supervisor (or autoregressive generator) learns the next step of real latents."""
+        batch = self.batches.draw()
+        Z = self.noise()[0]
+        with self.moving(*self.supervised_networks):
             with torch.no_grad():
-                H = self.model.embedder(X)
-            supervised = losses.supervised_error(H, self.model.supervisor(H))
-            self._step("supervised", supervised)
+                H, h_S = self._embed(batch)
+            supervised = self._supervised(batch, H, h_S, Z)
+            self.step("supervised", supervised)
         return {"supervised": supervised.detach()}
 
     def joint_step(self) -> dict[str, Tensor]:
-        """Phase 3: twice a generator and an embedder step, then a discriminator step if it is weak enough."""
+        """Phase 3: twice a generator and an embedder step, then a discriminator step if the rule lets it."""
         named: dict[str, Tensor] = {}
         for _ in range(JOINT_GENERATOR_STEPS):
-            X, Z = self.batches.draw(), self._noise()
-            with self._moving("embedder"):
-                H = self.model.embedder(X)
-            named |= self.generator_step(X, H.detach(), Z)
-            named |= self.embedder_step(X, H)
-        return named | self.discriminator_step(self.batches.draw(), self._noise())
+            batch, noise = self.batches.draw(), self.noise()
+            with self.moving("embedder", "static_embedder"):
+                H, h_S = self._embed(batch)
+            named |= self.generator_step(batch, H.detach(), h_S.detach(), noise)
+            named |= self.embedder_step(batch, H, h_S, noise[0])
+        return named | self.discriminator_step(self.batches.draw(), self.noise())
 
-    def generator_step(self, X: Tensor, H: Tensor, Z: Tensor) -> dict[str, Tensor]:
-        """Generator and supervisor against a fixed discriminator; `H` is the embedding of `X`, detached."""
-        model, batch = self.model, len(X)
-        with self._moving("generator", "supervisor"):
-            E_hat = model.generator(Z)
-            H_hat, H_supervised = model.supervisor(torch.cat([E_hat, H])).split(batch)
-            fake, fake_latent = model.discriminator(torch.cat([H_hat, E_hat])).split(batch)
-            supervised = losses.supervised_error(H, H_supervised)
-            moments = losses.moment_error(X, model.recovery(H_hat))
-            loss = losses.generator_loss(fake, fake_latent, supervised, moments, self.gamma)
-            self._step("generator", loss)
-        return {"generator": loss.detach(), "supervised": supervised.detach(), "moments": moments.detach()}
+    def generator_step(
+        self, batch: Batch, H: Tensor, h_S: Tensor, noise: tuple[Tensor, ...]
+    ) -> dict[str, Tensor]:
+        """Generator and supervisor against a fixed discriminator; `H`, `h_S`: of the batch, detached."""
+        model, objective = self.model, self.objective
+        with self.moving(*self.movers["generator"]):
+            E_hat, H_hat, fake_static, supervised = self._generate_and_supervise(batch, H, h_S, noise)
+            context = model.context(fake_static, batch.condition)
+            fake, fake_latent = self._logits(E_hat, H_hat, context, batch)
+            moments = self._moments(batch, H_hat, fake_static) if objective.moments else None
+            loss = objective.generator_loss(fake, fake_latent, supervised, moments, batch.rows)
+            if model.static_width:
+                static_logits = model.discriminate_static(fake_static, batch.condition)
+                loss = loss + adversarial_error(static_logits, real=True)
+            self.step("generator", loss)
+        named = {"generator": loss.detach(), "supervised": supervised.detach()}
+        return named if moments is None else named | {"moments": moments.detach()}
 
-    def embedder_step(self, X: Tensor, H: Tensor) -> dict[str, Tensor]:
-        """Embedder and recovery; `H` is the embedding of `X`, attached to the embedder's graph."""
-        with self._moving("embedder", "recovery"):
-            reconstruction = losses.reconstruction_error(X, self.model.recovery(H))
-            supervised = losses.supervised_error(H, self.model.supervisor(H))
-            self._step("embedder", losses.joint_embedder_loss(reconstruction, supervised))
+    def embedder_step(self, batch: Batch, H: Tensor, h_S: Tensor, Z: Tensor) -> dict[str, Tensor]:
+        """Embedder and recovery; `H`, `h_S`: of the batch, attached to the embedder's graph."""
+        with self.moving(*self.movers["embedder"]):
+            reconstruction = self._reconstruction(batch, H, h_S)
+            supervised = self._supervised(batch, H, h_S, Z)
+            self.step("embedder", self.objective.joint_embedder_loss(reconstruction, supervised))
         return {"reconstruction": reconstruction.detach()}
 
-    def discriminator_step(self, X: Tensor, Z: Tensor) -> dict[str, Tensor]:
-        """Discriminator; it stands still while its loss is at most the threshold."""
-        model, batch = self.model, len(X)
-        with self._moving("discriminator"):
+    def discriminator_step(self, batch: Batch, noise: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Discriminator; it stands still when the rule says so."""
+        model, objective = self.model, self.objective
+        with self.moving(*self.movers["discriminator"]):
             with torch.no_grad():
-                E_hat = model.generator(Z)
-                latents = torch.cat([model.embedder(X), model.supervisor(E_hat), E_hat])
-            real, fake, fake_latent = model.discriminator(latents).split(batch)
-            loss = losses.discriminator_loss(real, fake, fake_latent, self.gamma)
-            if loss.item() > self.threshold:
-                self._step("discriminator", loss)
-        return {"discriminator": loss.detach()}
-
-    def gradient_norms(self, networks: tuple[str, ...]) -> dict[str, float]:
-        """Euclidean norm of each network's last gradient; 0 for one that has none yet."""
-        norms = {}
-        for name in networks:
-            gradients = [p.grad for p in self.model.network(name).parameters() if p.grad is not None]
-            norms[name] = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-        return norms
-
-    def state(self) -> dict[str, Tensor]:
-        """See `core.generators.base.Training`."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for solver, optimizer in self.solvers.items():
-            for index, moments in optimizer.state_dict()["state"].items():
-                for key, value in moments.items():
-                    tensors[f"solver.{solver}.{index}.{key}"] = value
-        tensors["batches"] = self.batches.rng.get_state()
-        return tensors
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """See `core.generators.base.Training`."""
-        prefix = "network."
-        self.model.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        )
-        moments: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in self.solvers}
-        for name, tensor in state.items():
-            if name.startswith("solver."):
-                _, solver, index, key = name.split(".")
-                moments[solver].setdefault(int(index), {})[key] = tensor
-        for solver, optimizer in self.solvers.items():
-            optimizer.load_state_dict(
-                {"state": moments[solver], "param_groups": optimizer.state_dict()["param_groups"]}
+                H, h_S = self._embed(batch)
+                latents = model.generate(noise, batch.condition)
+            real_context = model.context(h_S, batch.condition)
+            fake_context = model.context(latents.static, batch.condition)
+            kinds = [H, latents.H_hat] + ([latents.E_hat] if objective.gamma else [])
+            contexts = [real_context] + [fake_context] * (len(kinds) - 1)
+            logits = model.discriminate(
+                torch.cat(kinds), torch.cat(contexts), _repeated(batch.lengths, len(kinds))
+            ).chunk(len(kinds))
+            loss = objective.discriminator_loss(
+                logits[0], logits[1], logits[2] if objective.gamma else None, batch.rows
             )
-        self.batches.rng.set_state(state["batches"])
+            if model.static_width:
+                loss = loss + self._static_discriminator_loss(h_S, latents.static, batch.condition)
+            plain = loss.detach()
+            if objective.gradient_penalty:
+                loss = loss + objective.gradient_penalty * self._penalty(H, real_context, batch)
+            if self._discriminator_moves(plain, logits, batch.rows):
+                self.step("discriminator", loss)
+        return {"discriminator": plain}
 
-    def _noise(self) -> Tensor:
-        shape = (self.batches.size, self.model.length, self.model.noise)
-        return torch.rand(shape, generator=self.batches.rng, device=self.device)
+    def _discriminator_moves(self, loss: Tensor, logits: tuple[Tensor, ...], rows: Tensor | None) -> bool:
+        if self.rule == "always":
+            return True
+        if self.rule == "threshold":
+            return loss.item() > self.threshold
+        right = [(part > 0) if index == 0 else (part <= 0) for index, part in enumerate(logits)]
+        shares = [weighted_mean(part.to(loss.dtype), rows) for part in right]
+        # Real ones count as much as all kinds of fakes together.
+        return ((shares[0] + torch.stack(shares[1:]).mean()) / 2).item() < self.accuracy
 
-    def _parameters(self, networks: tuple[str, ...]) -> list[torch.nn.Parameter]:
-        return [parameter for name in networks for parameter in self.model.network(name).parameters()]
+    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        h_S = self.model.embed_static(batch.static)
+        return self.model.embed(batch.X, self.model.context(h_S, batch.condition)), h_S
 
-    def _step(self, solver: str, loss: Tensor) -> None:
-        self.solvers[solver].zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.solvers[solver].step()
+    def _reconstruction(self, batch: Batch, H: Tensor, h_S: Tensor) -> Tensor:
+        model = self.model
+        X_tilde = model.head.relaxed(model.recovery(H))
+        error = self.objective.error(batch.X, X_tilde, batch.observed)
+        if model.static_width:
+            static = model.static_head.relaxed(model.static_recovery(h_S))
+            error = error + self.objective.error(batch.static, static)
+        return error
 
-    @contextmanager
-    def _moving(self, *networks: str) -> Iterator[None]:
-        """Gradients for these networks alone: the others' weights cost nothing in the backward pass.
+    def _supervised(self, batch: Batch, H: Tensor, h_S: Tensor, Z: Tensor) -> Tensor:
+        target, prediction = self.model.supervise(H, self.model.context(h_S, batch.condition), Z)
+        return self.objective.error(target, prediction, _last(batch.rows, target.shape[1]))
 
-        Every forward pass of a step belongs inside: torch rounds a GRU differently when its weights want no
-        gradient, and a resumed training must not depend on what the step before wanted.
-        """
-        for name in self.model.networks:
-            self.model.network(name).requires_grad_(name in networks)
-        yield
+    def _generate_and_supervise(
+        self, batch: Batch, H: Tensor, h_S: Tensor, noise: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """E_hat, H_hat, the static latent, and the supervised error on real latents."""
+        model = self.model
+        if model.supervised_generator:
+            latents = model.generate(noise, batch.condition)
+            supervised = self._supervised(batch, H, h_S, noise[0])
+            return latents.E_hat, latents.H_hat, latents.static, supervised
+        static = model.generate_static(noise, batch.condition)
+        fake, real = (model.context(latent, batch.condition) for latent in (static, h_S))
+        E_hat = model.generator(beside(noise[0], fake))
+        both = beside(torch.cat([E_hat, H]), torch.cat([fake, real]))
+        H_hat, H_supervised = model.supervisor(both).chunk(2)
+        supervised = self.objective.error(H[:, 1:], H_supervised[:, :-1], _last(batch.rows, H.shape[1] - 1))
+        return E_hat, H_hat, static, supervised
+
+    def _logits(
+        self, E_hat: Tensor, H_hat: Tensor, context: Tensor, batch: Batch
+    ) -> tuple[Tensor, Tensor | None]:
+        """Of `H_hat` and, where the second adversarial term counts, of `E_hat`, in one pass."""
+        if not self.objective.gamma:
+            return self.model.discriminate(H_hat, context, batch.lengths), None
+        both, lengths = torch.cat([H_hat, E_hat]), _repeated(batch.lengths, 2)
+        fake, fake_latent = self.model.discriminate(both, context.repeat(2, 1), lengths).chunk(2)
+        return fake, fake_latent
+
+    def _moments(self, batch: Batch, H_hat: Tensor, fake_static: Tensor) -> Tensor:
+        model = self.model
+        error = moment_error(batch.X, model.head(model.recovery(H_hat)), batch.rows)
+        if model.static_width:
+            error = error + moment_error(batch.static, model.static_head(model.static_recovery(fake_static)))
+        return error
+
+    def _static_discriminator_loss(self, real: Tensor, fake: Tensor, condition: Tensor) -> Tensor:
+        logits = self.model.discriminate_static(torch.cat([real, fake]), condition.repeat(2, 1))
+        y_real, y_fake = logits.chunk(2)
+        return adversarial_error(y_real, real=True) + adversarial_error(y_fake, real=False)
+
+    def _penalty(self, H: Tensor, context: Tensor, batch: Batch) -> Tensor:
+        H = H.detach().requires_grad_()
+        with self.model.discriminator.recurrent.twice_differentiable():
+            logits = self.model.discriminate(H, context, batch.lengths)
+        rows = torch.ones_like(logits) if batch.rows is None else batch.rows
+        return gradient_penalty((logits * rows).sum(dim=(1, 2)) / rows.sum(dim=(1, 2)), H)
+
+
+def _last(rows: Tensor | None, steps: int) -> Tensor | None:
+    """Weights of the last `steps` steps."""
+    return None if rows is None else rows[:, -steps:]
+
+
+def _repeated(lengths: Tensor | None, times: int) -> Tensor | None:
+    return None if lengths is None else lengths.repeat(times)
