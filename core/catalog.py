@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from core.errors import ConfigError
+from core.prepare.layout import ColumnKind
 from core.schema import Section, validated
 
 SLUG = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
@@ -49,7 +50,27 @@ class SineSource(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 
-Source = Annotated[FileSource | ArchSource | SineSource, Field(discriminator="kind")]
+class EventsSource(Section):
+    """Simulated event sequences of mixed types and lengths, in place of the TimeGAN paper's private Events.
+
+    The equations stand in `core.sources.events` and docs/datasets.md.
+    """
+
+    kind: Literal["events"] = "events"
+    series: int = Field(default=5000, ge=1, le=1_000_000, description="Independent sequences.")
+    min_length: int = Field(default=8, ge=1, le=4096, description="Fewest events of a sequence.")
+    length: int = Field(default=24, ge=2, le=4096, description="Most events of a sequence.")
+    types: int = Field(default=6, ge=2, le=12, description="Event types.")
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _shortest_first(self) -> EventsSource:
+        if self.min_length > self.length:
+            raise ValueError(f"min_length={self.min_length} is more than length={self.length}")
+        return self
+
+
+Source = Annotated[FileSource | ArchSource | SineSource | EventsSource, Field(discriminator="kind")]
 
 
 class TimeConfig(Section):
@@ -72,8 +93,29 @@ class TimeConfig(Section):
 class MissingConfig(Section):
     """What to do with empty cells."""
 
-    policy: Literal["refuse", "drop_row", "forward_fill"] = "refuse"
+    policy: Literal["refuse", "drop_row", "forward_fill", "mask"] = Field(
+        default="refuse",
+        description="`mask` keeps them missing: the generator learns where cells are missing, too.",
+    )
     limit: int = Field(default=3, ge=1, description="Longest run of rows that `forward_fill` fills.")
+
+
+class StaticColumn(Section):
+    """A static column whose kind must be said, such as the integer codes of groups."""
+
+    static: Literal[True]
+    kind: ColumnKind
+
+
+def _form_of_role(value: Any) -> str:
+    return "mapping" if isinstance(value, dict | StaticColumn) else "role"
+
+
+Role = Annotated[
+    Annotated[Literal["continuous", "binary", "categorical", "static", "drop"], Tag("role")]
+    | Annotated[StaticColumn, Tag("mapping")],
+    Discriminator(_form_of_role),
+]
 
 
 class Bounds(Section):
@@ -122,8 +164,11 @@ class DatasetConfig(Section):
     source: Source
     time: TimeConfig = TimeConfig()
     series: str | None = Field(default=None, description="Column that names the series a row belongs to.")
-    columns: dict[str, Literal["continuous", "drop"]] = Field(
-        default_factory=dict, description="Role by column; a column that is not named is continuous."
+    columns: dict[str, Role] = Field(
+        default_factory=dict,
+        description="Role by column: `continuous`, `binary`, `categorical`, `static` (one value a series), "
+        "`{static: true, kind: categorical}` or `drop`. A column that is not named is continuous, a boolean "
+        "one binary.",
     )
     missing: MissingConfig = MissingConfig()
     expectations: Expectations = Expectations()

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
-from core.prepare.scaler import MinMaxScaler
+from core.prepare.layout import Column, Layout
 from core.prepare.series import PreparedSeries
 
 # Shared machines are slow now and then; how long an example takes is no property of the code.
@@ -41,13 +41,16 @@ def write_prepared(tmp_path: Path) -> Write:
         folder = tmp_path / "prepared"
         folder.mkdir(exist_ok=True)
         np.save(folder / "values.npy", values)
-        features = [f"x{i}" for i in range(values.shape[1])]
+        layout = more.pop("layout", None) or Layout(
+            tuple(Column(f"x{i}", minimum=-5.0, maximum=15.0) for i in range(values.shape[1]))
+        )
+        if "static" in more:
+            np.save(folder / "static.npy", more.pop("static"))
         manifest = {
             "dataset": "made-up",
-            "features": features,
+            "features": [column.name for column in layout.temporal],
+            "layout": layout.to_json(),
             "segments": segments or [[0, len(values)]],
-            "scaler": MinMaxScaler(np.full(len(features), -5.0), np.full(len(features), 15.0)).to_json(),
-            "integer": [False] * len(features),
             "time": None,
             **more,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.errors import StorageError
+from core.errors import ConfigError, StorageError
 from core.generators.base import Generator
 from core.generators.registry import load_generator
-from core.prepare.scaler import MinMaxScaler
+from core.prepare.encode import category_type, decode, encode_values, joined, joined_names, to_series
+from core.prepare.layout import Column, Layout, WindowArrays
+
+Condition = Mapping[str, Any]
+"""A value for each column that the generator is conditioned on, in original units."""
 
 
 @dataclass(frozen=True)
@@ -22,48 +27,101 @@ class SeriesInfo:
     """What a generator's windows mean."""
 
     dataset: str
-    features: tuple[str, ...]
-    integer: tuple[bool, ...]
-    """By feature: the source held whole numbers, so rows are rounded to them."""
-    scaler: dict[str, list[float]]
-    """`MinMaxScaler.to_json()`."""
+    layout: Layout
+    """Columns, their ranges and categories, and which are given to the generator."""
     time: dict[str, Any] | None
     """Calendar or frequency of the rows, None where they carry no time."""
     digest: str
     """Of the prepared data that the generator learnt."""
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns of a step."""
+        return tuple(column.name for column in self.layout.temporal)
+
 
 @dataclass(frozen=True)
 class GeneratorBundle:
-    """A generator and its series."""
+    """A generator and its series.
+
+    Each `sample` method draws `n` windows (at least 1) from `seed` (from 0): the same seed gives the same
+    windows. `condition` gives every column that the generator is conditioned on a value, the same for all
+    windows; without it values are drawn as often as they were in training. ConfigError is raised for numbers
+    out of range, and for a condition that names no such column or value.
+    """
 
     generator: Generator
     series: SeriesInfo
 
-    def sample_scaled(self, n: int, seed: int) -> NDArray[np.float32]:
-        """`n` windows by the training minimum and maximum, shape (n, length, features)."""
-        return self.generator.sample(n, seed)
+    def sample_encoded(self, n: int, seed: int, condition: Condition | None = None) -> WindowArrays:
+        """Windows as channels, see `core.prepare.layout`."""
+        given = None if condition is None else encode_values(self.series.layout.condition, condition)
+        return self.generator.sample(n, seed, given)
 
-    def sample(self, n: int, seed: int) -> NDArray[np.float64]:
-        """`n` windows in original units, shape (n, length, features); integer columns hold whole numbers."""
-        values = MinMaxScaler.from_json(self.series.scaler).inverse(self.generator.sample(n, seed))
-        integer = np.array(self.series.integer, dtype=bool)
-        values[..., integer] = np.rint(values[..., integer])
-        return values
+    def sample_scaled(self, n: int, seed: int, condition: Condition | None = None) -> NDArray[np.float32]:
+        """Windows as one array, see `joined`: for continuous columns alone these by their training range.
 
-    def sample_frame(self, n: int, seed: int) -> pd.DataFrame:
-        """`n` windows as rows: columns `window` and `step` (from 0), then the features in original units."""
-        return self.frame(self.sample(n, seed))
+        Returns:
+            Shape (n, length, static + condition + temporal channels), 0 past a window's end.
+        """
+        return joined(self.sample_encoded(n, seed, condition))
 
-    def frame(self, windows: NDArray[Any]) -> pd.DataFrame:
-        """Windows of shape (n, length, features) as rows, see `sample_frame`."""
-        n, length, features = windows.shape
-        index = {
-            "window": np.repeat(np.arange(n, dtype=np.int64), length),
-            "step": np.tile(np.arange(length, dtype=np.int64), n),
-        }
-        columns = dict(zip(self.series.features, windows.reshape(-1, features).T, strict=True))
-        return pd.DataFrame(index | columns)
+    def sample(self, n: int, seed: int, condition: Condition | None = None) -> NDArray[np.float64]:
+        """Windows in original units, columns of whole numbers rounded to them.
+
+        Returns:
+            Shape (n, length, columns), NaN where a cell is missing and past a window's end.
+
+        Raises:
+            ConfigError: a column is no number, or there are static columns.
+        """
+        return self.numbers(self.sample_encoded(n, seed, condition))
+
+    def sample_frame(self, n: int, seed: int, condition: Condition | None = None) -> pd.DataFrame:
+        """Windows as rows in original units, see `frame`."""
+        return self.frame(self.sample_encoded(n, seed, condition))
+
+    def numbers(self, windows: WindowArrays) -> NDArray[np.float64]:
+        """Encoded windows as an array of numbers in original units, see `sample`."""
+        layout = self.series.layout
+        texts = [column.name for column in layout.temporal if category_type(column) == "text"]
+        constant = [column.name for column in (*layout.static, *layout.condition)]
+        if texts or constant:
+            raise ConfigError(
+                "an array of numbers in original units has no place for the columns "
+                f"{', '.join(texts + constant)}: write a .parquet file, or channels with --scaled"
+            )
+        codes = decode(layout.temporal, windows.values)
+        for place, column in enumerate(layout.temporal):
+            if column.categories:
+                codes[..., place] = _values(column, codes[..., place])
+        codes[~_inside(windows)] = np.nan
+        return codes
+
+    def frame(self, windows: WindowArrays) -> pd.DataFrame:
+        """Encoded windows as rows in original units and types; rows past a window's end are left out.
+
+        Returns:
+            Columns `window` and `step` (from 0), the static ones, those given, then those of a step; types as
+            `core.prepare.encode.to_series` says, missing cells NaN or None.
+        """
+        layout = self.series.layout
+        inside = _inside(windows)
+        codes = [
+            np.repeat(decode(layout.static, windows.static), windows.lengths, axis=0),
+            np.repeat(decode(layout.condition, windows.condition), windows.lengths, axis=0),
+            decode(layout.temporal, windows.values[inside]),
+        ]
+        columns = (*layout.static, *layout.condition, *layout.temporal)
+        cells = np.concatenate(codes, axis=1).T
+        series = [to_series(column, values) for column, values in zip(columns, cells, strict=True)]
+        return _with_keys(inside, dict(zip((column.name for column in columns), series, strict=True)))
+
+    def scaled_frame(self, windows: WindowArrays) -> pd.DataFrame:
+        """Encoded windows as rows of channels, see `joined_names`; rows past a window's end are left out."""
+        inside = _inside(windows)
+        channels = joined(windows)[inside].T
+        return _with_keys(inside, dict(zip(joined_names(self.series.layout), channels, strict=True)))
 
     def save(self, folder: Path) -> None:
         """Write the generator's files and `series.json` into an existing folder."""
@@ -79,9 +137,24 @@ class GeneratorBundle:
         """
         try:
             tree = json.loads((folder / "series.json").read_text(encoding="utf-8"))
-            series = SeriesInfo(
-                **{**tree, "features": tuple(tree["features"]), "integer": tuple(tree["integer"])}
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            series = SeriesInfo(**{**tree, "layout": Layout.from_json(tree["layout"])})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{folder} holds no trained generator: {error}") from error
         return cls(load_generator(folder), series)
+
+
+def _inside(windows: WindowArrays) -> NDArray[np.bool_]:
+    """Shape (N, length): steps that belong to their window."""
+    return np.asarray(np.arange(windows.values.shape[1]) < windows.lengths[:, None])
+
+
+def _with_keys(inside: NDArray[np.bool_], columns: dict[str, Any]) -> pd.DataFrame:
+    window, step = np.nonzero(inside)
+    return pd.DataFrame({"window": window.astype(np.int64), "step": step.astype(np.int64)} | columns)
+
+
+def _values(column: Column, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers of the categories, shape kept."""
+    numbers = np.array([*column.categories, np.nan], dtype=np.float64)
+    places = np.where(np.isnan(codes), len(column.categories), codes)
+    return numbers[places.astype(np.int64)]

@@ -1,4 +1,4 @@
-"""From a snapshot to a prepared series: chronological, scaled, cut at gaps, with all it takes to undo that."""
+"""From a snapshot to a prepared series: chronological, encoded, cut at gaps, with all it takes to undo that."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from core.config import WindowConfig
 from core.errors import DataError
 from core.handles import PreparedRef, SnapshotRef
 from core.lake import build_once, code_digest, content_digest, write_json
+from core.prepare.cells import fitted
 from core.prepare.chronology import Rows, chronological
-from core.prepare.columns import Roles
-from core.prepare.gaps import gap_list, windows_lost
+from core.prepare.encode import encode
+from core.prepare.gaps import Cuts, gap_list, windows_lost
+from core.prepare.layout import Column, Layout
 from core.prepare.rows import mend_missing
-from core.prepare.scaler import MinMaxScaler
-from core.prepare.series import PreparedSeries, window_starts
+from core.prepare.series import PreparedSeries, window_index
 from core.prepare.stamps import label
 from core.sources.snapshots import table_from_snapshot
 
@@ -54,7 +55,8 @@ def prepare(dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef,
     if not reused:
         ready = _assemble(dataset, window, table_from_snapshot(snapshot), snapshot.digest)
         if ready.manifest["windows"] == 0:
-            PreparedSeries(folder, ready.manifest).windows(window.length, window.stride)  # says why
+            empty = PreparedSeries(folder, ready.manifest)
+            empty.windows(window.length, window.stride, window.min_length)  # says why
         reused = build_once(folder, ready.write)
     manifest = PreparedSeries.open(folder).manifest
     return PreparedRef(
@@ -71,14 +73,26 @@ def prepare(dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef,
 
 @dataclass(frozen=True)
 class _Ready:
-    """A prepared series in memory."""
+    """A prepared series in memory, still as codes: channels may be many times as wide."""
 
-    values: NDArray[np.float32]
+    layout: Layout
+    codes: NDArray[np.float64]
+    """Shape (rows, temporal columns)."""
+    static: NDArray[np.float64]
+    """Shape (segments, static columns)."""
     ns: NDArray[np.int64] | None
     manifest: dict[str, Any]
 
     def write(self, folder: Path) -> None:
-        np.save(folder / "values.npy", self.values, allow_pickle=False)
+        channels = self.layout.channels
+        shape = len(self.codes), channels.features
+        values = np.lib.format.open_memmap(folder / "values.npy", mode="w+", dtype=np.float32, shape=shape)
+        for start in range(0, len(self.codes), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            values[block] = encode(self.layout.temporal, self.codes[block])
+        values.flush()
+        if self.layout.static:
+            np.save(folder / "static.npy", encode(self.layout.static, self.static), allow_pickle=False)
         if self.ns is not None:
             np.save(folder / "time.npy", self.ns, allow_pickle=False)
         write_json(folder / "prepared.json", self.manifest)
@@ -97,51 +111,38 @@ def _assemble(dataset: DatasetConfig, window: WindowConfig, table: pa.Table, dig
     if dropped == len(rows.values):
         raise DataError(f"missing.policy=drop_row leaves 0 of the {dropped} rows of {dataset.name}")
     rows = rows.only(mended.keep)
-    scaler = _fit(rows)
+    cuts = rows.cut()
+    temporal, codes = _fit(rows.columns, rows.values)
+    static_columns, static = _fit(rows.static_columns, rows.static)
+    layout = Layout(temporal, static_columns)
     manifest = {
         "dataset": dataset.name,
         "snapshot": digest,
-        **_column_facts(rows.roles, table),
-        "scaler": scaler.to_json(),
+        "features": list(rows.roles.features),
+        "layout": layout.to_json(),
+        "series": rows.roles.series,
+        "dropped_columns": list(rows.roles.dropped),
         "rows": len(rows.values),
         "time": _time_facts(rows),
         "order": arrangement.order,
         "moved_rows": arrangement.moved,
         "dropped_rows": dropped,
         "filled": mended.filled,
+        "masked": mended.masked,
         "window": window.model_dump(mode="json"),
-        **_cut_facts(rows, window),
+        **_cut_facts(rows, cuts, window),
     }
     _log(manifest)
-    return _Ready(_scale(rows.values, scaler), rows.ns, manifest)
+    return _Ready(layout, codes, static[cuts.segments[:, 0]], rows.ns, manifest)
 
 
-def _fit(rows: Rows) -> MinMaxScaler:
-    scaler = MinMaxScaler.fit(rows.values)
-    with np.errstate(over="ignore"):
-        wide = np.flatnonzero(~np.isfinite(scaler.span))
-    if len(wide):
-        name = rows.roles.features[int(wide[0])]
-        raise DataError(f"the range of column {name!r} is too wide for float64; rescale or drop it")
-    return scaler
-
-
-def _scale(values: NDArray[np.float64], scaler: MinMaxScaler) -> NDArray[np.float32]:
-    scaled = np.empty(values.shape, dtype=np.float32)
-    for start in range(0, len(values), _BLOCK):
-        scaled[start : start + _BLOCK] = scaler.transform(values[start : start + _BLOCK])
-    return scaled
-
-
-def _column_facts(roles: Roles, table: pa.Table) -> dict[str, Any]:
-    types = [table.schema.field(name).type for name in roles.features]
-    return {
-        "features": list(roles.features),
-        "integer": [bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind)) for kind in types],
-        "dtypes": [str(kind) for kind in types],
-        "series": roles.series,
-        "dropped_columns": list(roles.dropped),
-    }
+def _fit(
+    columns: tuple[Column, ...], codes: NDArray[np.float64]
+) -> tuple[tuple[Column, ...], NDArray[np.float64]]:
+    """Columns with the ranges and categories of these rows, and the codes for them, shape kept."""
+    found = [fitted(column, codes[:, place]) for place, column in enumerate(columns)]
+    cells = np.stack([cells for _, cells in found], axis=1) if found else codes
+    return tuple(column for column, _ in found), cells
 
 
 def _time_facts(rows: Rows) -> dict[str, Any] | None:
@@ -159,12 +160,13 @@ def _time_facts(rows: Rows) -> dict[str, Any] | None:
     }
 
 
-def _cut_facts(rows: Rows, window: WindowConfig) -> dict[str, Any]:
-    cuts = rows.cut()
+def _cut_facts(rows: Rows, cuts: Cuts, window: WindowConfig) -> dict[str, Any]:
     total, lost = windows_lost(cuts, window.length, window.stride)
+    index = window_index(cuts.segments, window.length, window.stride, window.min_length)
     return {
         "segments": cuts.segments.tolist(),
-        "windows": len(window_starts(cuts.segments, window.length, window.stride)),
+        "windows": len(index.starts),
+        "short_windows": int((index.lengths < window.length).sum()),
         "gap_count": len(cuts.gaps),
         "gaps": gap_list(cuts, rows.source, lost, rows.ns, rows.grid, rows.timezone, _MAX_GAPS),
         "windows_lost": total,
@@ -178,6 +180,8 @@ def _log(manifest: dict[str, Any]) -> None:
         logger.warning(
             "%s: %d rows dropped, cells filled: %s", name, manifest["dropped_rows"], manifest["filled"] or 0
         )
+    if manifest["masked"]:
+        logger.warning("%s: cells kept as missing: %s", name, manifest["masked"])
     if manifest["gap_count"]:
         logger.warning("%s: %d gaps cost %d windows", name, manifest["gap_count"], manifest["windows_lost"])
     if manifest["time"] and manifest["time"]["off_grid_rows"]:

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from core.catalog import DatasetConfig
 from core.errors import DataError
-from core.prepare.columns import Roles, as_floats, find_time, is_numeric, mend_text, not_numbers, split_columns
+from core.prepare.cells import changes, kind_of, read_cells
+from core.prepare.columns import Roles, find_time, split_columns
 from core.prepare.gaps import Cuts, cut_rows
+from core.prepare.layout import Column
 from core.prepare.rows import Arrangement, arrange, series_codes
 from core.prepare.stamps import Stamps, label, read_stamps
 from core.prepare.timeline import Grid, build_grid
@@ -19,11 +21,16 @@ from core.prepare.timeline import Grid, build_grid
 
 @dataclass(frozen=True)
 class Rows:
-    """Chronological rows in original units, the rows of a series together."""
+    """Chronological rows as codes (see `core.prepare.encode`), the rows of a series together."""
 
     roles: Roles
+    columns: tuple[Column, ...]
+    """The features, ranges not known yet."""
     values: NDArray[np.float64]
     """Shape (rows, features), NaN where a cell is missing."""
+    static_columns: tuple[Column, ...]
+    static: NDArray[np.float64]
+    """Shape (rows, static columns), NaN where a cell is missing; constant in each series."""
     source: NDArray[np.int64]
     """Shape (rows,): row of the source, from 0."""
     places: NDArray[np.int64]
@@ -45,6 +52,7 @@ class Rows:
         return replace(
             self,
             values=self.values[keep],
+            static=self.static[keep],
             source=self.source[keep],
             places=self.places[keep],
             codes=self.codes[keep],
@@ -53,10 +61,11 @@ class Rows:
 
 
 def chronological(dataset: DatasetConfig, table: pa.Table) -> tuple[Rows, Arrangement]:
-    """The features of a table in the order of time, missing cells still missing.
+    """The columns of a table in the order of time, missing cells still missing.
 
     Raises:
-        DataError: an unreadable or repeated time stamp, a cell that is no finite number, an absent column.
+        DataError: an unreadable or repeated time stamp, a cell that its column's kind has no place for, a
+            static column that changes within a series, an absent column.
         ConfigError: no time column, or an unknown calendar or frequency.
     """
     roles = split_columns(table.column_names, dataset, find_time(table, dataset.time))
@@ -64,6 +73,9 @@ def chronological(dataset: DatasetConfig, table: pa.Table) -> tuple[Rows, Arrang
     codes = (
         np.zeros(table.num_rows, dtype=np.int64) if roles.series is None else series_codes(table[roles.series])
     )
+    columns, values = _read(table, roles.features, dataset, table.num_rows)
+    static_columns, static = _read(table, roles.static, dataset, int(codes.max(initial=0)) + 1)
+    _check_static(table, dataset, roles.static, static, codes)
     arrangement = arrange(None if stamps is None else stamps.ns, codes, newest_first=dataset.time.newest_first)
     index = arrangement.index
     ns, grid = None, None
@@ -74,7 +86,10 @@ def chronological(dataset: DatasetConfig, table: pa.Table) -> tuple[Rows, Arrang
         grid = build_grid(ns, steps, dataset.time, stamps.timezone)
     rows = Rows(
         roles=roles,
-        values=_values(table, roles.features, index),
+        columns=columns,
+        values=values[index],
+        static_columns=static_columns,
+        static=static[index],
         source=index,
         places=np.arange(len(index), dtype=np.int64),
         codes=codes[index],
@@ -109,22 +124,43 @@ def _refuse_twice(
         )
 
 
-def _values(table: pa.Table, features: tuple[str, ...], index: NDArray[np.int64]) -> NDArray[np.float64]:
-    values = np.empty((len(index), len(features)), dtype=np.float64)
-    for place, name in enumerate(features):
-        column = table[name]
-        if not is_numeric(column.type):
-            bad = np.flatnonzero(not_numbers(column))
-            shown = ", ".join(f"row {row + 1} {column[row].as_py()!r}" for row in bad[:20].tolist())
+def _read(
+    table: pa.Table, names: tuple[str, ...], dataset: DatasetConfig, places: int
+) -> tuple[tuple[Column, ...], NDArray[np.float64]]:
+    """Columns and their codes, shape (rows, len(names)), in the order of the table."""
+    codes = np.empty((table.num_rows, len(names)), dtype=np.float64)
+    columns = []
+    for place, name in enumerate(names):
+        kind = kind_of(dataset, name, table.schema.field(name).type)
+        cells = read_cells(table[name], name, kind, places)
+        codes[:, place] = cells.codes
+        columns.append(cells.column)
+    return tuple(columns), codes
+
+
+def _check_static(
+    table: pa.Table,
+    dataset: DatasetConfig,
+    names: tuple[str, ...],
+    static: NDArray[np.float64],
+    series: NDArray[np.int64],
+) -> None:
+    """Refuse static columns (shape (rows, len(names)), order of the table) that are none or lack values."""
+    for place, name in enumerate(names):
+        cells = static[:, place]
+        missing = np.flatnonzero(np.isnan(cells))
+        if len(missing) and dataset.missing.policy != "mask":
             raise DataError(
-                f"column {name!r} is {column.type}, not numbers ({len(bad)} cells: {shown}); "
-                f"{mend_text(column, name)}"
+                f"static column {name!r}: {len(missing)} cells are missing, first in row {missing[0] + 1}; "
+                "fill them in, choose missing.policy=mask, or drop the column"
             )
-        values[:, place] = as_floats(column)[index]
-        infinite = np.flatnonzero(np.isinf(values[:, place]))
-        if len(infinite):
+        changed = np.flatnonzero(changes(cells, series))
+        if len(changed):
+            row = int(changed[0])
+            first = int(np.argmax(series == series[row]))
+            of = "the table" if dataset.series is None else f"series {table[dataset.series][row].as_py()!r}"
             raise DataError(
-                f"column {name!r}, row {index[infinite].min() + 1}: infinite ({len(infinite)} such cells); "
-                "mend them or leave them empty and choose a missing.policy"
+                f"static column {name!r} changes within {of}: {table[name][first].as_py()!r} in row "
+                f"{first + 1}, {table[name][row].as_py()!r} in row {row + 1} ({len(changed)} such rows); mend "
+                "them, or give the column a role that may change (categorical, binary, continuous)"
             )
-    return values

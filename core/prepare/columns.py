@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.catalog import DatasetConfig, TimeConfig
+from core.catalog import DatasetConfig, StaticColumn, TimeConfig
 from core.errors import ConfigError, DataError
 from core.prepare.stamps import read_stamps
 
@@ -26,7 +26,9 @@ class Roles:
     time: str | None
     series: str | None
     features: tuple[str, ...]
-    """In the order of the file."""
+    """Temporal columns, in the order of the file."""
+    static: tuple[str, ...]
+    """One value a series, in the order of the file."""
     dropped: tuple[str, ...]
 
 
@@ -42,12 +44,25 @@ def split_columns(names: list[str], dataset: DatasetConfig, time: str | None) ->
             f"{dataset.name} names columns that the data do not have: {', '.join(absent)}; the data have "
             f"{', '.join(names)}; mend the dataset's YAML or the data"
         )
+    roles = sort_columns(names, dataset, time)
+    if not roles.features:
+        raise DataError(f"{dataset.name} has no feature columns: its columns are {', '.join(names)}")
+    return roles
+
+
+def sort_columns(names: list[str], dataset: DatasetConfig, time: str | None) -> Roles:
+    """Parts of the columns `names`, whatever is missing among them."""
     dropped = tuple(name for name in names if dataset.columns.get(name) == "drop")
     aside = {time, dataset.series, *dropped}
-    features = tuple(name for name in names if name not in aside)
-    if not features:
-        raise DataError(f"{dataset.name} has no feature columns: its columns are {', '.join(names)}")
-    return Roles(time, dataset.series, features, dropped)
+    static = tuple(name for name in names if name not in aside and is_static(dataset, name))
+    features = tuple(name for name in names if name not in aside and name not in static)
+    return Roles(time, dataset.series, features, static, dropped)
+
+
+def is_static(dataset: DatasetConfig, name: str) -> bool:
+    """Whether the dataset says that a column has one value a series."""
+    role = dataset.columns.get(name)
+    return role == "static" or isinstance(role, StaticColumn)
 
 
 def missing_columns(names: list[str], dataset: DatasetConfig) -> list[str]:
@@ -134,6 +149,8 @@ def mend_text(column: pa.ChunkedArray, name: str) -> str:
     bad = column.filter(pa.array(not_numbers(column)))
     sample = [str(value) for value in bad.slice(0, 1000).to_pylist()]
     drop = f"leave the column out with `columns: {{{name}: drop}}`"
+    if pa.types.is_string(column.type):
+        drop = f"say `columns: {{{name}: categorical}}` if the texts name categories, or {drop}"
     if sample and all(_THOUSANDS.match(text) for text in sample):
         return (
             "write the numbers without thousands separators, set `source.decimal: ','` if the comma is the "

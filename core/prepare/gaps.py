@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.prepare.series import window_starts
+from core.prepare.series import window_index
 from core.prepare.stamps import label
 from core.prepare.timeline import Grid
 
@@ -66,10 +66,11 @@ def _pieces(after: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
 def windows_lost(cuts: Cuts, length: int, stride: int) -> tuple[int, NDArray[np.int64]]:
     """Windows there would be without gaps less those there are, and those that cross each gap, shape (G,).
 
-    A window that crosses two gaps counts at both, so that the second does not add up to the first.
+    Whole windows alone: of a shorter one (`window.min_length`) nobody can say that a gap cost it. A window
+    that crosses two gaps counts at both, so that the second does not add up to the first.
     """
-    whole = len(window_starts(cuts.runs, length, stride))
-    total = max(0, whole - len(window_starts(cuts.segments, length, stride)))
+    whole = len(window_index(cuts.runs, length, stride).starts)
+    total = max(0, whole - len(window_index(cuts.segments, length, stride).starts))
     run = np.searchsorted(cuts.runs[:, 0], cuts.gaps, side="right") - 1
     start, stop = cuts.runs[run, 0], cuts.runs[run, 1]
     first = np.maximum(cuts.gaps + 2 - length - start, 0)

@@ -77,6 +77,8 @@ class Mended:
     """Shape (rows,): rows that stay."""
     filled: dict[str, int]
     """Cells filled, by column; columns without any are left out."""
+    masked: dict[str, int]
+    """Cells that stay missing, likewise."""
 
 
 def mend_missing(
@@ -89,7 +91,7 @@ def mend_missing(
     """Apply the policy; `forward_fill` changes `values` in place.
 
     Args:
-        values: Shape (rows, features), chronological, NaN where a cell is missing.
+        values: Codes, shape (rows, features), chronological, NaN where a cell is missing.
         names: Of the features.
         missing: The policy.
         segments: Gives shape (S, 2), stretches without a gap: nothing is carried over one.
@@ -101,18 +103,21 @@ def mend_missing(
     absent = np.isnan(values)
     keep = np.ones(len(values), dtype=bool)
     if not absent.any():
-        return Mended(keep, {})
+        return Mended(keep, {}, {})
     if missing.policy == "refuse":
         raise DataError(_refusal(absent, names, source_row))
     if missing.policy == "drop_row":
-        return Mended(np.asarray(~absent.any(axis=1)), {})
+        return Mended(np.asarray(~absent.any(axis=1)), {}, {})
+    if missing.policy == "mask":
+        counts = zip(names, absent.sum(axis=0), strict=True)
+        return Mended(keep, {}, {name: int(count) for name, count in counts if count})
     filled: dict[str, int] = {}
     stretches = segments()
     for feature, name in enumerate(names):
         if absent[:, feature].any():
             filled[name] = int(absent[:, feature].sum())
             _fill(values[:, feature], name, stretches, missing.limit, source_row)
-    return Mended(keep, filled)
+    return Mended(keep, filled, {})
 
 
 def _fill(
@@ -136,7 +141,7 @@ def _fill(
         )
         raise DataError(
             f"column {name!r}, row {source_row(row)}: {why} ({len(wrong)} such cells); fill them in, raise "
-            "missing.limit or choose missing.policy=drop_row"
+            "missing.limit or choose missing.policy=drop_row or mask"
         )
     column[:] = column[last]
 
@@ -149,6 +154,6 @@ def _refusal(absent: NDArray[np.bool_], names: tuple[str, ...], source_row: Call
         if counts[i]
     ]
     return (
-        f"values are missing: {'; '.join(lines)}; fill them in, or choose missing.policy=drop_row or "
-        "forward_fill"
+        f"values are missing: {'; '.join(lines)}; fill them in, or choose missing.policy=drop_row, "
+        "forward_fill or mask"
     )

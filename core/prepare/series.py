@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,23 +13,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, StorageError
-from core.prepare.layout import Channels, WindowArrays
-from core.prepare.scaler import MinMaxScaler
+from core.prepare.encode import recode
+from core.prepare.layout import Channels, Layout, WindowArrays
 
 
-def window_starts(segments: NDArray[np.int64], length: int, stride: int = 1) -> NDArray[np.int64]:
-    """First row of every window that lies inside one segment.
+@dataclass(frozen=True)
+class WindowIndex:
+    """Where windows lie in a series."""
+
+    starts: NDArray[np.int64]
+    """Shape (N,): first row of each window, ascending."""
+    lengths: NDArray[np.int64]
+    """Shape (N,): steps of each window."""
+    segments: NDArray[np.int64]
+    """Shape (N,): number of the segment that each window lies in."""
+
+
+def window_index(
+    segments: NDArray[np.int64], length: int, stride: int = 1, min_length: int | None = None
+) -> WindowIndex:
+    """Every window that lies inside one segment.
+
+    Windows start every `stride` rows from the segment's first row. With `min_length` the window that starts
+    next after the whole ones, and so ends with the segment before it is `length` long, is one too if it has
+    at least `min_length` steps and holds a row that no whole window does: all of a segment that is shorter
+    than `length`, or the rest that the stride leaves over.
 
     Args:
         segments: Shape (S, 2), rows [start, stop) between gaps, ascending.
-        length: Steps in a window.
+        length: Steps in a whole window.
         stride: Steps between the starts of neighbouring windows of a segment.
-
-    Returns:
-        Shape (N,), ascending.
+        min_length: Fewest steps in a window; whole windows alone if None.
     """
-    parts = [np.arange(start, stop - length + 1, stride, dtype=np.int64) for start, stop in segments]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    first, rows = segments[:, 0], segments[:, 1] - segments[:, 0]
+    counts = np.maximum((rows - length) // stride + 1, 0)
+    if min_length is not None:
+        covered = np.where(counts > 0, (counts - 1) * stride + length, 0)
+        counts += (covered < rows) & (rows - counts * stride >= min_length)
+    segment = np.repeat(np.arange(len(segments), dtype=np.int64), counts)
+    place = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = first[segment] + place * stride
+    return WindowIndex(starts, np.minimum(length, segments[segment, 1] - starts), segment)
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,21 @@ class Windows:
         """Some windows are shorter than `length`."""
         return bool((self.lengths < self.length).any())
 
+    def recoded(self, old: Layout, new: Layout) -> tuple[Windows, int]:
+        """The same windows with channels of another layout, in memory, see `core.prepare.encode.recode`.
+
+        Returns:
+            The windows, and how many values of the series (and static ones of its windows) lie outside [0, 1].
+
+        Raises:
+            DataError: the columns differ, or a cell holds what `new` does not know.
+        """
+        values, outside = recode(self.values, old, new)
+        static, outside_static = recode(self.static, old, new, "static")
+        condition, outside_condition = recode(self.condition, old, new, "condition")
+        windows = replace(self, values=values, static=static, condition=condition, channels=new.channels)
+        return windows, outside + outside_static + outside_condition
+
     def only(self, index: NDArray[np.int64]) -> Windows:
         """The windows `index`, over the same array."""
         parts = ("starts", "lengths", "static", "condition")
@@ -88,10 +128,11 @@ class Windows:
 
 @dataclass(frozen=True)
 class PreparedSeries:
-    """A chronological, scaled series and what is needed to undo the preparation.
+    """A chronological, encoded series and what is needed to undo the preparation.
 
-    Folder layout: `values.npy` (float32, shape (rows, features), scaled to [0, 1]), `time.npy` (int64
-    nanoseconds since 1970 UTC, absent if the rows carry no time) and `prepared.json` (everything else).
+    Folder layout: `values.npy` (float32, shape (rows, channels), see `core.prepare.layout`), `static.npy`
+    (float32, shape (segments, static channels), absent without static columns), `time.npy` (int64 nanoseconds
+    since 1970 UTC, absent if the rows carry no time) and `prepared.json` (everything else).
     """
 
     path: Path
@@ -112,39 +153,91 @@ class PreparedSeries:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the columns."""
+        """Names of the columns of a step."""
         return tuple(self.manifest["features"])
 
-    @property
-    def scaler(self) -> MinMaxScaler:
-        """Scaled to original units and back."""
-        return MinMaxScaler.from_json(self.manifest["scaler"])
+    @cached_property
+    def layout(self) -> Layout:
+        """What the channels mean; all static columns are generated, see `conditioned`."""
+        return Layout.from_json(self.manifest["layout"])
+
+    def conditioned(self, condition: Sequence[str]) -> Layout:
+        """The layout in which the static columns `condition` are given to the generator.
+
+        Raises:
+            ConfigError: one of them is no static column, or is named twice.
+        """
+        known = [column.name for column in self.layout.static]
+        wrong = [name for place, name in enumerate(condition) if name not in known or name in condition[:place]]
+        if wrong:
+            raise ConfigError(
+                f"model.condition: {wrong[0]!r} is no static column of {self.manifest['dataset']!r}, or is "
+                f"named twice; static columns: {', '.join(known) or 'none, see `columns` in docs/datasets.md'}"
+            )
+        return self.layout.conditioned_on(condition)
 
     @cached_property
     def values(self) -> NDArray[np.float32]:
-        """Shape (rows, features), memory-mapped, read-only."""
-        try:
-            array: NDArray[np.float32] = np.load(self.path / "values.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{self.path / 'values.npy'} cannot be read: {error}") from error
-        return array
+        """Shape (rows, channels), memory-mapped, read-only."""
+        return self._array("values.npy")
+
+    @cached_property
+    def static(self) -> NDArray[np.float32]:
+        """Shape (segments, static channels), memory-mapped, read-only."""
+        if not self.layout.static:
+            return np.empty((len(self.segments), 0), dtype=np.float32)
+        return self._array("static.npy")
 
     @property
     def segments(self) -> NDArray[np.int64]:
         """Shape (S, 2): rows [start, stop) between gaps."""
         return np.array(self.manifest["segments"], dtype=np.int64).reshape(-1, 2)
 
-    def windows(self, length: int, stride: int = 1) -> Windows:
-        """Every window of `length` steps that crosses no gap.
+    def windows(
+        self,
+        length: int,
+        stride: int = 1,
+        min_length: int | None = None,
+        condition: Sequence[str] = (),
+    ) -> Windows:
+        """Every window that crosses no gap, see `window_index`.
+
+        Args:
+            length: Steps in a whole window.
+            stride: Steps between the starts of neighbouring windows of a segment.
+            min_length: Fewest steps in a window; whole windows alone if None.
+            condition: Static columns whose values are given to the generator.
 
         Raises:
-            ConfigError: no segment is long enough.
+            ConfigError: no segment is long enough, or `condition` names no static columns.
         """
-        starts = window_starts(self.segments, length, stride)
-        if len(starts) == 0:
+        layout = self.conditioned(condition)
+        index = window_index(self.segments, length, stride, min_length)
+        if len(index.starts) == 0:
             longest = int((self.segments[:, 1] - self.segments[:, 0]).max(initial=0))
+            key, least = ("length", length) if min_length is None else ("min_length", min_length)
             raise ConfigError(
-                f"window.length={length} is longer than the longest stretch without a gap: {longest} rows of "
-                f"{self.manifest['dataset']!r}; choose window.length<={longest} or bring a longer series"
+                f"window.{key}={least} is longer than the longest stretch without a gap: {longest} rows of "
+                f"{self.manifest['dataset']!r}; choose window.{key}<={longest} or bring a longer series"
             )
-        return Windows.of(self.values, starts, length)
+        static = self.static[index.segments]
+        given = np.repeat(
+            [column.name in condition for column in self.layout.static],
+            [column.block.channels for column in self.layout.static],
+        ).astype(bool)
+        return Windows(
+            values=self.values,
+            starts=index.starts,
+            length=length,
+            channels=layout.channels,
+            lengths=index.lengths,
+            static=static[:, ~given],
+            condition=static[:, given],
+        )
+
+    def _array(self, name: str) -> NDArray[np.float32]:
+        try:
+            array: NDArray[np.float32] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.path / name} cannot be read: {error}") from error
+        return array

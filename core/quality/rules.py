@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from core.catalog import Bounds, DatasetConfig, Relation
-from core.prepare.columns import as_floats, is_numeric, mend_text, not_numbers
+from core.prepare.cells import kind_of
+from core.prepare.columns import Roles, as_floats, is_numeric, mend_text, not_numbers
 from core.prepare.stamps import Stamps
 from core.quality.checks import Rule, Severity
 from core.quality.keys import cell_rule, key_rules, null_mask
@@ -19,6 +20,7 @@ _NUMBER_TYPES = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
 _LARGEST = float(np.finfo(np.float64).max)
 # From 2^53 on float64 no longer tells neighbouring integers apart.
 _EXACT = 2**53 - 1
+CATEGORIES = ("binary", "categorical")
 _BROKEN = {"<": operator.ge, "<=": operator.gt, ">": operator.le, ">=": operator.lt}
 
 
@@ -26,6 +28,13 @@ class Suite:
     """Rules of a table, with the frame that Great Expectations sees.
 
     The frame holds features as float64 (text stays text), the series column, and the time column as parsed.
+
+    Args:
+        dataset: What must hold.
+        table: The rows.
+        time: The time column, if any.
+        stamps: Its stamps.
+        roles: What the columns are for.
     """
 
     def __init__(
@@ -34,15 +43,21 @@ class Suite:
         table: pa.Table,
         time: str | None,
         stamps: Stamps | None,
-        features: tuple[str, ...],
+        roles: Roles,
     ) -> None:
         self.dataset = dataset
         self.table = table
         self.time = time
         self.stamps = stamps
-        self.features = features
+        self.roles = roles
+        self.features = (*roles.features, *roles.static)
         asked = [name for name in expected_columns(dataset) if name in table.column_names and name != time]
-        self.checked = tuple(dict.fromkeys([*features, *asked]))
+        self.checked = tuple(dict.fromkeys([*self.features, *asked]))
+        self.kinds = {
+            name: kind_of(dataset, name, table.schema.field(name).type)
+            for name in self.checked
+            if name in self.features
+        }
         self.numbers = {
             name: as_floats(table[name]) for name in self.checked if is_numeric(table.schema.field(name).type)
         }
@@ -64,7 +79,7 @@ class Suite:
         return [
             self._row_count(),
             *(self._exists(name, there=name not in absent) for name in self._needed()),
-            *(self._numeric(name) for name in self.checked),
+            *(self._numeric(name) for name in self.checked if self.kinds.get(name) not in CATEGORIES),
             *(rule for name in self.features for rule in self._of_feature(name)),
             *self._ranges(),
             *self._relations(),
@@ -99,8 +114,11 @@ class Suite:
         )
 
     def _of_feature(self, name: str) -> Iterator[Rule]:
-        yield self._not_null(name, self.dataset.missing.policy == "refuse")
-        if name in self.numbers:
+        policy = self.dataset.missing.policy
+        yield self._not_null(name, policy == "refuse" or (name in self.roles.static and policy != "mask"))
+        if self.kinds[name] in CATEGORIES:
+            yield self._varies(name)
+        elif name in self.numbers:
             yield self._finite(name)
             yield self._varies(name)
             if pa.types.is_integer(self.table.schema.field(name).type):
@@ -125,7 +143,12 @@ class Suite:
         missing = np.isnan(self.numbers[name]) if name in self.numbers else null_mask(self.table[name])
         policy = self.dataset.missing.policy
         severity: Severity = "critical" if refuse else "warning"
-        advice = "fill them in, or choose missing.policy=drop_row or forward_fill"
+        advice = "fill them in, or choose missing.policy=drop_row, forward_fill or mask"
+        if name in self.roles.static:
+            advice = "fill them in, choose missing.policy=mask, or drop the column"
+        mended = f"mended at preparation by missing.policy={policy}"
+        if policy == "mask":
+            mended = "kept as missing (missing.policy=mask): the generator learns where cells are missing"
         return cell_rule(
             self.table,
             "no missing values",
@@ -135,7 +158,7 @@ class Suite:
             "ExpectColumnValuesToNotBeNull",
             {},
             missing,
-            advice if refuse else f"mended at preparation by missing.policy={policy}",
+            advice if refuse else mended,
         )
 
     def _finite(self, name: str) -> Rule:
@@ -159,7 +182,7 @@ class Suite:
             "at least 2 different values",
             "ExpectColumnUniqueValueCountToBeBetween",
             {"column": name, "min_value": 2},
-            advice=f"a constant column is scaled to 0; leave it out with `columns: {{{name}: drop}}`",
+            advice=f"a constant column teaches nothing; leave it out with `columns: {{{name}: drop}}`",
         )
 
     def _exact(self, name: str) -> Rule:

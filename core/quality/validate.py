@@ -14,9 +14,10 @@ from core.catalog import DatasetConfig
 from core.errors import DataError, StorageError
 from core.handles import SnapshotRef, ValidationRef
 from core.lake import build_once, code_digest, content_digest, write_atomically, write_json
-from core.prepare.columns import find_time
+from core.prepare.columns import find_time, sort_columns
 from core.prepare.stamps import read_stamps
 from core.quality.checks import Findings, judged
+from core.quality.kinds import check_kinds
 from core.quality.report import as_html, as_markdown
 from core.quality.rules import Suite, needed_columns
 from core.quality.suite import run_rules
@@ -74,12 +75,12 @@ def check_table(dataset: DatasetConfig, table: pa.Table) -> Findings:
     time = None if configured is not None and configured not in names else find_time(table, dataset.time)
     absent = sorted(set(needed_columns(dataset, time)) - set(names))
     stamps = None if time is None else read_stamps(table[time])
-    aside = {time, dataset.series, *(name for name, role in dataset.columns.items() if role == "drop")}
-    features = tuple(name for name in names if name not in aside)
-    suite = Suite(dataset, table, time, stamps, features)
+    roles = sort_columns(names, dataset, time)
+    suite = Suite(dataset, table, time, stamps, roles)
     rules = suite.rules(absent)
     outcomes = run_rules(dataset.name, suite.frame(), rules)
     checks = [judged(rule, outcome) for rule, outcome in zip(rules, outcomes, strict=True)]
+    checks += check_kinds(dataset, table, roles)
     if time is not None and stamps is not None and dataset.series not in absent:
         checks += check_timing(dataset, table, time, stamps)
     return Findings(tuple(checks))

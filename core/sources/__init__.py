@@ -1,4 +1,4 @@
-"""Where data come from: files, the tables of `arch`, simulated sines; and their immutable snapshots."""
+"""Where data come from: files, the tables of `arch`, simulations; and their immutable snapshots."""
 
 from __future__ import annotations
 

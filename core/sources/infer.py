@@ -134,7 +134,7 @@ def _text_notes(table: pa.Table, time: str | None) -> list[str]:
             count = int(not_numbers(table[field.name]).sum())
             notes.append(
                 f"Column {field.name!r} holds {count:,} cells that are no numbers, which validation refuses: "
-                f"mend them, or write a YAML file with `columns: {{{field.name}: drop}}` "
-                f"(`time: {{column: {field.name}}}` if it is the time)."
+                f"mend them, or write a YAML file with `columns: {{{field.name}: categorical}}` if the texts "
+                f"name categories, else `drop` (`time: {{column: {field.name}}}` if it is the time)."
             )
     return notes

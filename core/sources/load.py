@@ -10,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from core.catalog import ArchSource, DatasetConfig, FileSource, SineSource
+from core.catalog import ArchSource, DatasetConfig, EventsSource, FileSource, SineSource
 from core.errors import ConfigError, DataError
 from core.sources.csv_file import CSV_ENDINGS, read_csv
+from core.sources.events import events_table
 from core.sources.parquet_file import PARQUET_ENDINGS, read_parquet
 from core.sources.samples import arch_table, sine_table
 
@@ -48,6 +49,8 @@ def read_source(dataset: DatasetConfig) -> Loaded:
     source = dataset.source
     if isinstance(source, SineSource):
         loaded = Loaded(sine_table(source))
+    elif isinstance(source, EventsSource):
+        loaded = Loaded(events_table(source))
     elif isinstance(source, ArchSource):
         loaded = Loaded(arch_table(source.table))
     else:

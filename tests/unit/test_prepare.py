@@ -18,8 +18,10 @@ from core.config import WindowConfig
 from core.errors import ConfigError, DataError
 from core.handles import PreparedRef
 from core.prepare.build import prepare
+from core.prepare.encode import decode
 from core.prepare.gaps import cut_rows, windows_lost
-from core.prepare.series import PreparedSeries, window_starts
+from core.prepare.layout import Column, Layout
+from core.prepare.series import PreparedSeries, window_index
 from core.prepare.stamps import read_stamps
 from core.prepare.timeline import build_grid, future_stamps
 from core.sources import resolve_dataset, snapshot
@@ -46,7 +48,7 @@ def manifest_of(ref: PreparedRef) -> dict:
 
 def original(ref: PreparedRef) -> np.ndarray:
     series = PreparedSeries.open(ref.path)
-    return series.scaler.inverse(series.values)
+    return decode(series.layout.temporal, series.values)
 
 
 def daily(rows: int = 10, **columns: object) -> pd.DataFrame:
@@ -71,10 +73,11 @@ def test_prepared_folder_holds_what_its_layout_says(tmp_path):
     np.testing.assert_array_equal(time, frame["date"].dt.as_unit("ns").astype("int64"))
     manifest = manifest_of(ref)
     assert manifest["features"] == ["x", "n"] == list(ref.features)
-    assert manifest["integer"] == [False, True]
-    assert manifest["scaler"] == {"minimum": [0, 1], "maximum": [4, 5]}
+    columns = Layout.from_json(manifest["layout"]).temporal
+    assert columns == (Column("x", minimum=0, maximum=4), Column("n", minimum=1, maximum=5, integer=True))
     assert manifest["segments"] == [[0, 5]]
-    assert manifest["window"] == {"length": 2, "stride": 1}
+    assert manifest["window"] == {"length": 2, "stride": 1, "min_length": None}
+    assert not (ref.path / "static.npy").exists()
     assert (manifest["rows"], manifest["windows"], ref.windows) == (5, 4, 4)
     assert manifest["time"]["first"] == "2020-01-01"
     assert manifest["time"]["last"] == "2020-01-05"
@@ -198,7 +201,7 @@ def test_windows_cross_no_gap_and_every_window_without_one_is_there(removed, len
     grid = build_grid(ns, np.diff(ns), TimeConfig(frequency="D"), None)
     codes = np.zeros(len(ns), dtype=np.int64)
     cuts = cut_rows(codes, ns, grid, np.arange(len(ns)))
-    starts = window_starts(cuts.segments, length, stride)
+    starts = window_index(cuts.segments, length, stride).starts
     for start in starts:
         assert (np.diff(steps[start : start + length]) == 1).all()
     if stride == 1:
