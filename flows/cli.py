@@ -126,6 +126,15 @@ def generate(
     seed: int = 0,
     start: str | None = None,
     scaled: bool = False,
+    condition: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--condition",
+            consume_multiple=False,
+            negative=(),
+            help="name=value for each column that the generator is conditioned on, as in group=forward.",
+        ),
+    ] = None,
 ) -> None:
     """Draw synthetic windows from a registered model; the same seed gives the same bytes.
 
@@ -133,7 +142,7 @@ def generate(
         model: `name@champion`, `name/3`, an MLflow run id, or a folder.
         seed: From 0.
         start: Stamp of each window's first step; adds a `time` column on the dataset's calendar or frequency.
-        scaled: By the training minimum and maximum, not in original units.
+        scaled: Encoded channels (numbers by the training minimum and maximum), not original units.
     """
     from flows.environment import configure
 
@@ -153,11 +162,19 @@ def generate(
         connect(settings)  # a server that is down is told from a model that is not there
     bundle = GeneratorBundle.load(resolve_model(model))
     stamps = future_stamps(bundle.series.time, start, bundle.generator.length) if start else None
-    lineage = {"model": model, "seed": seed, "dataset": bundle.series.dataset, "digest": bundle.series.digest}
-    write_windows(bundle, output, n=n, seed=seed, scaled=scaled, stamps=stamps, lineage=lineage)
-    out.print(
-        f"{n:,} windows of {bundle.generator.length} steps x {bundle.generator.features} columns: {output}"
+    given = _named_values(condition)
+    lineage = {
+        "model": model,
+        "seed": seed,
+        "dataset": bundle.series.dataset,
+        "digest": bundle.series.digest,
+        **({"condition": given} if given else {}),
+    }
+    write_windows(
+        bundle, output, n=n, seed=seed, scaled=scaled, stamps=stamps, lineage=lineage, condition=given
     )
+    columns = len(bundle.series.features)
+    out.print(f"{n:,} windows of {bundle.generator.length} steps x {columns} columns: {output}")
 
 
 @app.command
@@ -342,6 +359,19 @@ def _job(
 
     resolved = _resolve(dataset, settings)
     return build_job(resolved.dataset, preset=preset, overrides=overrides or (), seed=seed)
+
+
+def _named_values(pairs: list[str] | None) -> dict[str, str] | None:
+    """`["group=a"]` as `{"group": "a"}`; the generator's layout knows the types."""
+    if not pairs:
+        return None
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or name in values:
+            raise ConfigError(f"--condition: expected name=value, each name once, got {pair!r}")
+        values[name] = value
+    return values
 
 
 def _write_json(path: Path | None, value: Any) -> None:

@@ -17,10 +17,13 @@ MODULES = (
     "generators/__init__.py",
     "generators/base.py",
     "generators/bundle.py",
+    "generators/module.py",
     "generators/registry.py",
     "generators/timegan/__init__.py",
     "generators/timegan/model.py",
     "prepare/__init__.py",
+    "prepare/encode.py",
+    "prepare/layout.py",
     "prepare/scaler.py",
     "prepare/series.py",
 )

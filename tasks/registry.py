@@ -23,6 +23,8 @@ from core.errors import ConfigError
 from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, Handle
 from core.lake import content_digest
+from core.prepare.encode import category_type
+from core.prepare.layout import Column
 from tasks.factory import outcome, task
 from tasks.packaging import MODEL_SCRIPT, packaging_digest, pip_requirements, write_package
 from tasks.tracking import TrackedRun, without_password
@@ -172,12 +174,28 @@ def _judging(job: JobConfig) -> str:
 
 def _signature(bundle: GeneratorBundle) -> ModelSignature:
     # Written out: inferring it warns that whole numbers might be missing, which `window` and `step` never are.
+    layout = bundle.series.layout
     columns = [ColSpec("long", name) for name in ("window", "step")]
-    columns += [ColSpec("double", name) for name in bundle.series.features]
+    columns += [
+        ColSpec(_column_type(column), column.name, required=not column.optional)
+        for column in (*layout.static, *layout.condition, *layout.temporal)
+    ]
     params = ParamSchema(
-        [ParamSpec(name, "long", default) for name, default in (("n_samples", 1), ("seed", 0))]
+        [
+            ParamSpec("n_samples", "long", 1),
+            ParamSpec("seed", "long", 0),
+            ParamSpec("condition", "string", ""),
+        ]
     )
     return ModelSignature(outputs=Schema(columns), params=params)
+
+
+def _column_type(column: Column) -> str:
+    """MLflow's name of the type that `core.prepare.encode.to_series` gives a column."""
+    kind = category_type(column)
+    if kind == "integer" and column.optional:
+        return "double"
+    return {"text": "string", "boolean": "boolean", "integer": "long", "number": "double"}[kind]
 
 
 def _description(job: JobConfig, evaluation: EvaluationRef, run: TrackedRun) -> str:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from core.config import EvaluationConfig, JobConfig
 from core.evaluation.evaluate import evaluate_windows
 from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, PreparedRef
 from core.lake import build_once, code_digest, content_digest
+from core.prepare.encode import joined, joined_names, recode, recode_windows
+from core.prepare.layout import Layout, WindowArrays
 from core.prepare.series import PreparedSeries
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_WINDOWS = 500
 """Windows in `synthetic.parquet`."""
@@ -38,7 +44,8 @@ def evaluate_generator(
         progress: Told what is being done, and how much of how much.
     """
     options = job.evaluation
-    code = code_digest("evaluation", "generators", "prepare/series.py", "prepare/scaler.py")
+    parts = ("series.py", "scaler.py", "layout.py", "encode.py")
+    code = code_digest("evaluation", "generators", *(f"prepare/{part}" for part in parts))
     key = content_digest(
         generator=generator.digest, window=job.window.model_dump(), options=options.model_dump(), code=code
     )
@@ -60,16 +67,20 @@ def _evaluate(
     out: Path,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
-    windows = PreparedSeries.open(prepared.path).windows(job.window.length, job.window.stride)
+    window = job.window
+    series = PreparedSeries.open(prepared.path)
+    windows = series.windows(window.length, window.stride, window.min_length, job.model.condition)
+    layout = series.conditioned(job.model.condition)
     chosen = np.arange(len(windows))
     if len(windows) > options.max_windows:
         chosen = np.random.default_rng(options.seed).choice(len(windows), options.max_windows, replace=False)
     real = windows.gather(np.sort(chosen))
-    synthetic = bundle.sample_scaled(len(real), options.seed)
+    synthetic = synthetic_like(real, layout, bundle, options.seed)
+    variable = any(bool((kind.lengths < windows.length).any()) for kind in (real, synthetic))
     summary = evaluate_windows(
-        real,
-        synthetic,
-        prepared.features,
+        judged_channels(real, variable=variable),
+        judged_channels(synthetic, variable=variable),
+        judged_names(layout, variable=variable),
         out,
         judges=options.judges,
         discriminative_iterations=options.discriminative_iterations,
@@ -83,3 +94,59 @@ def _evaluate(
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     sample = bundle.sample_frame(min(SAMPLE_WINDOWS, len(real)), options.seed)
     pq.write_table(pa.Table.from_pandas(sample, preserve_index=False), out / "synthetic.parquet")
+
+
+def synthetic_like(real: WindowArrays, layout: Layout, bundle: GeneratorBundle, seed: int) -> WindowArrays:
+    """As many synthetic windows as there are real ones, under the real ones' conditions, in their layout.
+
+    Args:
+        real: What to compare with.
+        layout: What its channels mean.
+        bundle: What to draw from; its layout may have other ranges and categories.
+        seed: Fixes the draw.
+
+    Raises:
+        DataError: the columns differ, or a condition or a generated cell holds what the other does not know.
+    """
+    own = bundle.series.layout
+    given = None
+    if layout.condition:
+        given, beyond = recode(real.condition, layout, own, "condition")
+        _warn(beyond, "conditions lie outside the range that the generator was trained in")
+    drawn = bundle.generator.sample(len(real), seed, given)
+    synthetic, outside = recode_windows(drawn, own, layout)
+    _warn(outside, "synthetic values lie outside the range of the real series, and are judged as they are")
+    return synthetic
+
+
+def judged_channels(windows: WindowArrays, *, variable: bool) -> NDArray[np.float32]:
+    """Encoded windows as the judges see them.
+
+    At each step: whether the row is there (if `variable`), static channels, conditions, and last the step's
+    own channels, so that the last channel is the last column's, which the predictive score forecasts. Past a
+    window's end all are 0, as in the published code. So a discriminative judge sees how long windows are,
+    static values and presence of cells too; and the predictive error is taken over those rows as well: they
+    are easy where the end can be foreseen, and count as errors where a window goes on or ends unforeseen.
+
+    Args:
+        windows: Real or synthetic.
+        variable: Windows differ in length.
+
+    Returns:
+        Shape (N, length, D), named by `judged_names`.
+    """
+    channels = joined(windows)
+    if not variable:
+        return channels
+    present = np.arange(channels.shape[1]) < windows.lengths[:, None]
+    return np.concatenate([present[..., None], channels], axis=2, dtype=np.float32)
+
+
+def judged_names(layout: Layout, *, variable: bool) -> list[str]:
+    """Names of the channels of `judged_channels`."""
+    return ["row present"] * variable + joined_names(layout)
+
+
+def _warn(count: int, text: str) -> None:
+    if count:
+        logger.warning("%d %s", count, text)
