@@ -18,7 +18,7 @@ from core.config import WindowConfig
 from core.errors import ConfigError, DataError
 from core.handles import PreparedRef
 from core.prepare.build import prepare
-from core.prepare.encode import decode
+from core.prepare.encode import decode, to_series
 from core.prepare.gaps import cut_rows, windows_lost
 from core.prepare.layout import Column, Layout
 from core.prepare.series import PreparedSeries, window_index
@@ -440,3 +440,267 @@ def test_reading_a_prepared_series_needs_no_configuration_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# Columns of mixed types
+
+
+def events(**columns: object) -> pd.DataFrame:
+    """Three series of 2, 4 and 3 rows."""
+    frame = pd.DataFrame({"who": ["x"] * 2 + ["y"] * 4 + ["z"] * 3, "n": np.arange(9.0)})
+    return frame.assign(**columns)
+
+
+MIXED = {"series": "who", "time": {"none": True}}
+
+
+def test_every_role_is_encoded_as_it_says(tmp_path):
+    frame = events(
+        type=list("abcabcabc"),
+        flag=[True, False] * 4 + [True],
+        sign=[-1, 1, 1] * 3,
+        code=pd.array([7, 3, 7, 3, 7, 3, 7, 3, 7], dtype="Int64"),
+        group=["left"] * 2 + ["right"] * 4 + ["left"] * 3,
+        level=[5] * 2 + [1] * 4 + [3] * 3,
+        member=[True] * 2 + [False] * 7,
+        region=[10] * 2 + [20] * 4 + [30] * 3,
+    )
+    ref = prepare_frame(
+        tmp_path,
+        frame,
+        **MIXED,
+        columns={
+            "type": "categorical",
+            "sign": "binary",
+            "code": "categorical",
+            "group": "static",
+            "level": "static",
+            "member": "static",
+            "region": {"static": True, "kind": "categorical"},
+        },
+    )
+    layout = PreparedSeries.open(ref.path).layout
+    assert layout == Layout(
+        temporal=(
+            Column("n", minimum=0, maximum=8),
+            Column("type", "categorical", categories=("a", "b", "c")),
+            Column("flag", "binary", categories=(False, True)),
+            Column("sign", "binary", categories=(-1, 1)),
+            Column("code", "categorical", categories=(3, 7)),
+        ),
+        static=(
+            Column("group", "categorical", categories=("left", "right")),
+            Column("level", minimum=1, maximum=5, integer=True),
+            Column("member", "binary", categories=(False, True)),
+            Column("region", "categorical", categories=(10, 20, 30)),
+        ),
+    )
+    series = PreparedSeries.open(ref.path)
+    np.testing.assert_array_equal(
+        series.values[:3],
+        np.float32([[0, 1, 0, 0, 1, 0, 0, 1], [1 / 8, 0, 1, 0, 0, 1, 1, 0], [2 / 8, 0, 0, 1, 1, 1, 0, 1]]),
+    )
+    np.testing.assert_array_equal(
+        np.load(ref.path / "static.npy"),
+        [[1, 0, 1, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1, 0], [1, 0, 0.5, 0, 0, 0, 1]],
+    )
+    assert ref.features == ("n", "type", "flag", "sign", "code")
+    rows = {
+        column.name: to_series(column, codes).tolist()
+        for column, codes in zip(layout.temporal, decode(layout.temporal, series.values).T, strict=True)
+    }
+    for name, values in rows.items():
+        assert values == frame[name].tolist(), name
+
+
+def test_masked_cells_stay_missing_and_are_counted(tmp_path):
+    frame = events(
+        type=["a", None, "b", "a", None, "b", "a", "b", "a"],
+        flag=pd.array([True, None, False, True, False, True, False, True, True], dtype="boolean"),
+        price=[np.nan, 5.0, 7, 6, 5, np.nan, 9, 5, 5],
+        group=["left"] * 2 + [None] * 4 + ["right"] * 3,
+    )
+    ref = prepare_frame(
+        tmp_path,
+        frame,
+        **MIXED,
+        missing={"policy": "mask"},
+        columns={"type": "categorical", "group": "static"},
+    )
+    series = PreparedSeries.open(ref.path)
+    assert manifest_of(ref)["masked"] == {"type": 2, "flag": 1, "price": 2}
+    assert [column.optional for column in series.layout.temporal] == [False, True, True, True]
+    np.testing.assert_array_equal(series.values[1], np.float32([1 / 8, 0, 0, 0, 0, 0, 1, 0]))
+    np.testing.assert_array_equal(series.values[0], np.float32([0, 1, 1, 0, 1, 1, 0, 0]))
+    np.testing.assert_array_equal(series.static, [[1, 1, 0], [0, 0, 0], [1, 0, 1]])
+
+
+def test_categories_of_dropped_rows_leave_no_channel(tmp_path):
+    frame = events(type=list("abcabdabc"))
+    frame.loc[5, "n"] = np.nan
+    ref = prepare_frame(
+        tmp_path, frame, **MIXED, missing={"policy": "drop_row"}, columns={"type": "categorical"}
+    )
+    assert PreparedSeries.open(ref.path).layout.temporal[1].categories == ("a", "b", "c")
+    assert manifest_of(ref)["segments"] == [[0, 2], [2, 5], [5, 8]]
+
+
+def test_forward_fill_carries_categories_on(tmp_path):
+    frame = events(type=["a", None, "b", "c", None, None, "a", "b", None])
+    ref = prepare_frame(
+        tmp_path, frame, **MIXED, missing={"policy": "forward_fill"}, columns={"type": "categorical"}
+    )
+    layout = PreparedSeries.open(ref.path).layout
+    assert to_series(layout.temporal[1], original(ref)[:, 1]).tolist() == list("aabcccabb")
+
+
+def test_static_values_follow_their_segments_across_gaps(tmp_path):
+    parts = [daily(6).drop(index=3).assign(who=who, group=group) for who, group in (("a", "x"), ("b", "y"))]
+    ref = prepare_frame(tmp_path, pd.concat(parts), series="who", columns={"group": "static"})
+    series = PreparedSeries.open(ref.path)
+    assert series.segments.tolist() == [[0, 3], [3, 5], [5, 8], [8, 10]]
+    np.testing.assert_array_equal(series.static, [[1, 0], [1, 0], [0, 1], [0, 1]])
+    windows = series.windows(2)
+    np.testing.assert_array_equal(windows.static, [[1, 0]] * 3 + [[0, 1]] * 3)
+
+
+def test_conditions_are_taken_out_of_the_static_columns_in_their_order(tmp_path):
+    frame = events(group=["left"] * 2 + [None] * 4 + ["right"] * 3, level=[5] * 2 + [1] * 4 + [3] * 3, size=1.5)
+    roles = {"group": "static", "level": "static", "size": "static"}
+    ref = prepare_frame(tmp_path, frame, **MIXED, columns=roles, missing={"policy": "mask"})
+    series = PreparedSeries.open(ref.path)
+    windows = series.windows(2, condition=("size", "group"))
+    layout = series.conditioned(("size", "group"))
+    assert [column.name for column in layout.condition] == ["group", "size"]
+    assert windows.channels == layout.channels
+    np.testing.assert_array_equal(windows.condition[:2], [[1, 1, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(windows.static[:2], [[1], [0]])
+    for names in (("n",), ("nowhere",), ("group", "group")):
+        with pytest.raises(ConfigError, match="static columns: group, level, size"):
+            series.windows(2, condition=names)
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "part"),
+    [
+        (events(g=list("aabbbbccd")), {"columns": {"g": "static"}}, r"'g' changes within series 'z'.*row 9"),
+        (events(g=["a", None] + ["b"] * 7), {"columns": {"g": "static"}}, r"'g': 1 cells are missing.*row 2"),
+        (
+            events(g=["a", None] + ["b"] * 7),
+            {"columns": {"g": "static"}, "missing": {"policy": "mask"}},
+            r"'g' changes within series 'x': 'a' in row 1, None in row 2",
+        ),
+        (
+            events(g=[None] * 2 + ["b"] * 7),
+            {"columns": {"g": "static"}, "missing": {"policy": "forward_fill"}},
+            "2 cells are missing, first in row 1",
+        ),
+        (events(b=list("abcabcabc")), {"columns": {"b": "binary"}}, "two values.*this one 3: 'a', 'b', 'c'"),
+        (events(b=["a"] * 9), {"columns": {"b": "binary"}}, "this one 1: 'a'"),
+        (events(t=list("abcabcabc")), {}, r"'t' is string.*columns: \{t: categorical\}"),
+        (events(t=list("abcabcabc")), {"columns": {"t": "continuous"}}, "'t' is string, not numbers"),
+        (
+            events(t=pd.date_range("2020", periods=9)),
+            {"columns": {"t": "categorical"}},
+            "'t': it is timestamp.*write it as text",
+        ),
+        (events(t=[1.0, np.inf] + [2.0] * 7), {"columns": {"t": "categorical"}}, "row 2 is infinite"),
+        (events(t=[np.nan] * 9), {"missing": {"policy": "mask"}}, "'t' has no value at all"),
+        (
+            events(t=pd.Series([None] * 9, dtype="str")),
+            {"columns": {"t": "categorical"}, "missing": {"policy": "mask"}},
+            "'t' has no value at all",
+        ),
+    ],
+)
+def test_bad_columns_of_each_kind_are_refused(tmp_path, frame, options, part):
+    with pytest.raises(DataError, match=part):
+        prepare_frame(tmp_path, frame, **MIXED, **options)
+    assert not (tmp_path / "lake" / "prepared").exists()
+
+
+def test_too_many_categories_are_refused_by_rows_and_by_series(tmp_path):
+    rows = pd.DataFrame({"who": np.repeat(np.arange(30), 2), "x": np.arange(60.0)})
+    ids = rows.assign(id=np.arange(60).astype(str))
+    with pytest.raises(DataError, match=r"'id': it has 60 categories.*60 cells \(at most 30\)"):
+        prepare_frame(tmp_path, ids, **MIXED, columns={"id": "categorical"})
+    names = rows.assign(id=rows["who"].astype(str))
+    assert prepare_frame(tmp_path, names, **MIXED, columns={"id": "categorical"}).windows == 30
+    with pytest.raises(DataError, match=r"30 categories.*30 cells \(at most 20\)"):
+        prepare_frame(tmp_path, names, **MIXED, columns={"id": "static"})
+    many = pd.DataFrame({"x": np.arange(4000.0), "id": np.arange(4000) % 1001})
+    with pytest.raises(DataError, match="at most 1,000"):
+        prepare_frame(tmp_path, many, time={"none": True}, columns={"id": "categorical"})
+
+
+# Windows of different lengths
+
+
+def windows_by_hand(
+    segments: list[list[int]], length: int, stride: int, min_length: int | None
+) -> list[tuple[int, int, int]]:
+    """(start, length, segment) of every window, by looking at one start after the other."""
+    found = []
+    for number, (first, stop) in enumerate(segments):
+        covered = first
+        for start in range(first, stop, stride):
+            if start + length <= stop:
+                found.append((start, length, number))
+                covered = start + length
+                continue
+            # The first that is not whole; later ones would be shorter still and lie inside it.
+            if min_length is not None and stop - start >= min_length and covered < stop:
+                found.append((start, stop - start, number))
+            break
+    return found
+
+
+@given(
+    st.lists(st.integers(1, 15), max_size=6),
+    st.integers(2, 8),
+    st.integers(1, 10),
+    st.none() | st.integers(1, 8),
+)
+def test_windows_are_those_found_one_by_one(sizes, length, stride, min_length):
+    stops = np.cumsum(sizes, dtype=np.int64)
+    segments = np.stack([stops - sizes, stops], axis=1).reshape(-1, 2).astype(np.int64)
+    index = window_index(segments, length, stride, min_length)
+    found = list(zip(index.starts, index.lengths, index.segments, strict=True))
+    assert found == windows_by_hand(segments.tolist(), length, stride, min_length)
+    assert index.starts.dtype == index.lengths.dtype == np.int64
+    if min_length == 1 and stride <= length:
+        covered = {row for start, rows, _ in found for row in range(start, start + rows)}
+        assert covered == set(range(sum(sizes)))
+
+
+def test_short_windows_run_to_the_end_of_their_segment_and_are_padded_with_zeros(tmp_path):
+    ref = prepare_frame(
+        tmp_path, events(), WindowConfig(length=4, min_length=3), **MIXED, expectations={"min_rows": 2}
+    )
+    assert (ref.windows, manifest_of(ref)["short_windows"]) == (2, 1)
+    windows = PreparedSeries.open(ref.path).windows(4, min_length=3)
+    assert windows.variable
+    arrays = windows.gather(np.array([1, 0]))
+    assert arrays.lengths.tolist() == [3, 4]
+    np.testing.assert_allclose(arrays.values[..., 0] * 8, [[6, 7, 8, 0], [2, 3, 4, 5]])
+    with pytest.raises(ConfigError, match=r"window\.min_length=5.*min_length<=4"):
+        prepare_frame(tmp_path, events(), WindowConfig(length=6, min_length=5), **MIXED)
+
+
+def test_windows_are_recoded_with_all_their_parts(tmp_path):
+    frame = events(group=["left"] * 2 + ["right"] * 7, level=[5] * 2 + [1] * 7)
+    ref = prepare_frame(tmp_path, frame, **MIXED, columns={"group": "static", "level": "static"})
+    series = PreparedSeries.open(ref.path)
+    windows = series.windows(2, condition=("group",))
+    wider = Layout(
+        (Column("n", minimum=0, maximum=4),),
+        (Column("level", minimum=1, maximum=9),),
+        (Column("group", "categorical", categories=("left", "mid", "right")),),
+    )
+    recoded, outside = windows.recoded(series.conditioned(("group",)), wider)
+    np.testing.assert_allclose(recoded.values[:, 0], np.arange(9) / 4)
+    assert outside == 4
+    assert recoded.channels == wider.channels
+    np.testing.assert_array_equal(recoded.condition[0], [1, 0, 0])
+    np.testing.assert_array_equal(recoded.condition[-1], [0, 0, 1])
+    np.testing.assert_array_equal(recoded.static[[0, -1], 0], [0.5, 0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -245,3 +246,91 @@ def test_reports_show_hostile_names_and_cells_as_text(tmp_path):
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     # Unescaped bars only between cells.
     assert {line.replace(r"\|", "").count("|") for line in rows} == {8}
+
+
+def people(**columns: object) -> pd.DataFrame:
+    """Three people of ten rows each."""
+    return pd.DataFrame({"who": np.repeat(["x", "y", "z"], 10), "n": np.arange(30.0), **columns})
+
+
+BY_PERSON = {"series": "who", "time": {"none": True}}
+
+
+def test_columns_of_every_kind_pass():
+    frame = people(
+        type=list("abc") * 10,
+        flag=[True, False] * 15,
+        sign=[-1, 1] * 15,
+        group=np.repeat(["l", "r", "l"], 10),
+        age=np.repeat([30, 40, 50], 10),
+    )
+    roles = {"type": "categorical", "sign": "binary", "group": "static", "age": "static"}
+    checks = checks_of(frame, columns=roles, **BY_PERSON)
+    assert [key for key, check in checks.items() if not check.success] == []
+    assert {key for key in checks if key[1] == "type"} == {
+        ("column exists", "type"),
+        ("categorical values", "type"),
+        ("no missing values", "type"),
+        ("varies", "type"),
+    }
+    assert ("binary values", "flag") in checks
+    assert ("constant in each series", "age") in checks
+    assert ("numbers", "age") in checks
+
+
+@pytest.mark.parametrize(
+    ("columns", "roles", "key", "found"),
+    [
+        ({"t": list("abc") * 10}, {}, ("numbers", "t"), "object|str"),
+        ({"t": list("abc") * 10}, {"t": "binary"}, ("binary values", "t"), "this one 3: 'a', 'b', 'c'"),
+        (
+            {"t": [str(i) for i in range(30)]},
+            {"t": "categorical"},
+            ("categorical values", "t"),
+            "30 categories",
+        ),
+        ({"t": [1.0, np.inf] * 15}, {"t": "categorical"}, ("categorical values", "t"), "row 2 is infinite"),
+        (
+            {"t": list("a" * 10 + "b" * 5 + "c" * 15)},
+            {"t": "static"},
+            ("constant in each series", "t"),
+            "5 rows differ",
+        ),
+    ],
+)
+def test_columns_that_their_kind_does_not_fit_are_critical(columns, roles, key, found):
+    check = checks_of(people(**columns), columns=roles, **BY_PERSON)[key]
+    assert (check.success, check.severity) == (False, "critical")
+    assert re.search(found, check.found)
+
+
+def test_what_breaks_a_static_column_is_named_by_row_and_series():
+    frame = people(t=list("a" * 10 + "b" * 5 + "c" * 15))
+    check = checks_of(frame, columns={"t": "static"}, **BY_PERSON)["constant in each series", "t"]
+    assert [row.row for row in check.rows] == [16, 17, 18, 19, 20]
+    assert check.rows[0].value == "'c' in series 'y'"
+
+
+def test_text_without_a_role_is_told_of_categories():
+    check = checks_of(people(t=list("abc") * 10), **BY_PERSON)["numbers", "t"]
+    assert "columns: {t: categorical}" in check.advice
+    assert "columns: {t: drop}" in check.advice
+
+
+@pytest.mark.parametrize(
+    ("policy", "severity"), [("refuse", "critical"), ("forward_fill", "warning"), ("mask", "warning")]
+)
+def test_missing_categories_are_as_bad_as_the_policy_says(policy, severity):
+    frame = people(t=[None, *"ab" * 14, "a"])
+    checks = checks_of(frame, columns={"t": "categorical"}, missing={"policy": policy}, **BY_PERSON)
+    check = checks["no missing values", "t"]
+    assert (check.success, check.severity, [row.row for row in check.rows]) == (False, severity, [1])
+    assert ("kept as missing" in check.advice) == (policy == "mask")
+
+
+@pytest.mark.parametrize(("policy", "severity"), [("drop_row", "critical"), ("mask", "warning")])
+def test_missing_static_cells_are_refused_unless_masked(policy, severity):
+    frame = people(t=np.repeat(["a", None, "b"], 10))
+    checks = checks_of(frame, columns={"t": "static"}, missing={"policy": policy}, **BY_PERSON)
+    assert checks["no missing values", "t"].severity == severity
+    assert checks["constant in each series", "t"].success

@@ -1,0 +1,257 @@
+"""What a generator's channels become: frames, arrays and files in original units and types."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from mlflow.types import DataType
+from numpy.typing import NDArray
+
+from core.errors import ConfigError, StorageError
+from core.generators import bundle as bundle_module
+from core.generators.bundle import GeneratorBundle, SeriesInfo
+from core.generators.export import write_windows
+from core.prepare.encode import encode
+from core.prepare.layout import Channels, Column, Layout, WindowArrays, width
+from tasks import registered_model
+from tasks.registered_model import RegisteredGenerator
+from tasks.registry import _signature
+
+MIXED = Layout(
+    temporal=(
+        Column("type", "categorical", categories=("login", "pay")),
+        Column("flag", "binary", categories=(False, True), optional=True),
+        Column("count", minimum=0.0, maximum=10.0, integer=True),
+        Column("price", minimum=-5.0, maximum=15.0, optional=True),
+    ),
+    static=(Column("age", minimum=20.0, maximum=60.0),),
+    condition=(Column("group", "categorical", categories=("a", "b", "c")),),
+)
+PLAIN = Layout((Column("x", minimum=-5.0, maximum=15.0), Column("n", minimum=0.0, maximum=9.0, integer=True)))
+
+
+class Fake:
+    """Draws random channels that are valid by the layout, of lengths 1 to `length`."""
+
+    kind = "fake"
+
+    def __init__(self, layout: Layout, length: int = 4, *, whole: bool = False) -> None:
+        self.layout = layout
+        self.length = length
+        self.channels: Channels = layout.channels
+        self.whole = whole
+
+    def sample(self, n: int, seed: int, condition: NDArray[np.float32] | None = None) -> WindowArrays:
+        rng = np.random.default_rng(seed)
+        shortest = self.length if self.whole else 1
+        lengths = rng.integers(shortest, self.length + 1, size=n)
+        inside = np.arange(self.length) < lengths[:, None]
+        rows = self._rows(self.layout.temporal, n * self.length, rng).reshape(n, self.length, -1)
+        given = self._rows(self.layout.condition, n, rng)
+        if condition is not None:
+            assert condition.shape in ((given.shape[1],), given.shape)
+            given = np.broadcast_to(condition, given.shape).copy()
+        static = self._rows(self.layout.static, n, rng)
+        return WindowArrays(rows * inside[..., None].astype(np.float32), static, given, lengths)
+
+    def _rows(self, columns: tuple[Column, ...], rows: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        codes = np.empty((rows, len(columns)))
+        for place, column in enumerate(columns):
+            if column.kind == "continuous":
+                codes[:, place] = rng.uniform(column.minimum, column.maximum, rows)
+            else:
+                codes[:, place] = rng.integers(len(column.categories), size=rows)
+            if column.optional:
+                codes[rng.random(rows) < 0.3, place] = np.nan
+        return encode(columns, codes)
+
+    def save(self, folder: Path) -> None:
+        (folder / "generator.json").write_text(json.dumps({"kind": "fake"}))
+
+
+def made(layout: Layout, **options: Any) -> GeneratorBundle:
+    return GeneratorBundle(Fake(layout, **options), SeriesInfo("made-up", layout, None, "x"))  # type: ignore[arg-type]
+
+
+def row_by_row(windows: WindowArrays) -> list[dict[str, object]]:
+    """The rows of MIXED windows, read channel by channel."""
+    rows: list[dict[str, object]] = []
+    for window in range(len(windows)):
+        for step in range(windows.lengths[window]):
+            login, pay, there, flag, count, priced, price = windows.values[window, step].astype(float)
+            assert login + pay == 1
+            rows.append(
+                {
+                    "window": window,
+                    "step": step,
+                    "age": 20 + 40 * float(windows.static[window, 0]),
+                    "group": "abc"[int(windows.condition[window].argmax())],
+                    "type": "pay" if pay else "login",
+                    "flag": bool(flag) if there else None,
+                    "count": float(round(10 * count)),
+                    "price": 20 * price - 5 if priced else np.nan,
+                }
+            )
+    return rows
+
+
+def test_a_frame_holds_each_window_s_own_rows_in_the_user_s_terms() -> None:
+    bundle = made(MIXED)
+    frame = bundle.sample_frame(30, 1)
+    expected = pd.DataFrame(row_by_row(bundle.sample_encoded(30, 1)))
+    assert frame["flag"].isna().any()
+    assert frame["price"].isna().any()
+    assert frame["flag"].tolist() == expected["flag"].tolist()
+    pd.testing.assert_frame_equal(frame, expected, check_dtype=False, rtol=1e-6, atol=1e-6)
+    assert frame.dtypes.astype(str).tolist() == [
+        *("int64", "int64", "float64", "str", "str", "object", "float64", "float64"),
+    ]
+
+
+def test_conditions_are_given_in_the_user_s_terms() -> None:
+    bundle = made(MIXED)
+    assert set(bundle.sample_frame(40, 0)["group"]) == {"a", "b", "c"}
+    assert set(bundle.sample_frame(40, 0, {"group": "b"})["group"]) == {"b"}
+    for wrong in ({"group": "d"}, {"age": 3}, {}):
+        with pytest.raises(ConfigError, match="group"):
+            bundle.sample_frame(2, 0, wrong)
+    with pytest.raises(ConfigError, match="no condition"):
+        made(PLAIN).sample_frame(2, 0, {"group": "a"})
+
+
+def test_arrays_of_plain_columns_have_their_units() -> None:
+    bundle = made(PLAIN, whole=True)
+    scaled, values = bundle.sample_scaled(5, 3), bundle.sample(5, 3)
+    assert scaled.shape == values.shape == (5, 4, 2)
+    np.testing.assert_allclose(values[..., 0], scaled[..., 0].astype(np.float64) * 20 - 5)
+    np.testing.assert_array_equal(values[..., 1], np.rint(scaled[..., 1].astype(np.float64) * 9))
+
+
+def test_arrays_of_numbers_have_holes_where_there_is_nothing() -> None:
+    layout = Layout(
+        (
+            Column("code", "categorical", categories=(3, 7), optional=True),
+            Column("flag", "binary", categories=(False, True)),
+            Column("x", maximum=2.0),
+        )
+    )
+    bundle = made(layout)
+    windows, values = bundle.sample_encoded(50, 0), bundle.sample(50, 0)
+    frame = bundle.sample_frame(50, 0)
+    inside = np.arange(4) < windows.lengths[:, None]
+    assert np.isnan(values[~inside]).all()
+    np.testing.assert_array_equal(values[inside], frame[["code", "flag", "x"]].to_numpy(dtype=float))
+    assert set(values[inside][:, 0][~np.isnan(values[inside][:, 0])]) == {3, 7}
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".npy"])
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path, ending: str) -> None:
+    scaled = ending == ".npy"
+    for name in ("one", "two"):
+        write_windows(made(MIXED), tmp_path / f"{name}{ending}", n=9, seed=4, scaled=scaled)
+    assert (tmp_path / f"one{ending}").read_bytes() == (tmp_path / f"two{ending}").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"one{ending}", f"two{ending}"]
+
+
+def test_parquet_keeps_types_and_lineage(tmp_path: Path) -> None:
+    stamps = pd.date_range("2020-01-01", periods=4)
+    path = tmp_path / "x.parquet"
+    write_windows(
+        made(MIXED), path, n=20, seed=1, stamps=stamps, lineage={"model": "m"}, condition={"group": "c"}
+    )
+    table = pq.read_table(path)
+    kinds = dict(zip(table.column_names, map(str, table.schema.types), strict=True))
+    assert kinds.pop("time").startswith("timestamp")
+    assert {name: kind.removeprefix("large_") for name, kind in kinds.items()} == {
+        "window": "int64",
+        "step": "int64",
+        "age": "double",
+        "group": "string",
+        "type": "string",
+        "flag": "bool",
+        "count": "double",
+        "price": "double",
+    }
+    assert json.loads(table.schema.metadata[b"timeloom"]) == {"model": "m"}
+    frame = table.to_pandas()
+    assert set(frame["group"]) == {"c"}
+    assert (frame["time"] == stamps[frame["step"]]).all()
+
+
+def test_arrays_refuse_what_they_have_no_place_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"type, age, group.*\.parquet"):
+        write_windows(made(MIXED), tmp_path / "x.npy", n=2, seed=0)
+    with pytest.raises(ConfigError, match=r"\.parquet, \.csv, \.npy"):
+        write_windows(made(MIXED), tmp_path / "x.txt", n=2, seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scaled_files_hold_all_channels(tmp_path: Path) -> None:
+    bundle = made(MIXED)
+    windows = bundle.sample_encoded(6, 2)
+    for name in ("x.npy", "x.parquet"):
+        write_windows(bundle, tmp_path / name, n=6, seed=2, scaled=True)
+    array = np.load(tmp_path / "x.npy")
+    channels = sum(width(part) for part in (MIXED.channels.static, MIXED.channels.condition))
+    assert array.shape == (6, 4, channels + MIXED.channels.features)
+    np.testing.assert_array_equal(array[..., channels:], windows.values)
+    frame = pd.read_parquet(tmp_path / "x.parquet")
+    names = ["age", "group=a", "group=b", "group=c", "type=login", "type=pay", "flag present", "flag"]
+    assert list(frame.columns) == ["window", "step", *names, "count", "price present", "price"]
+    inside = np.arange(4) < windows.lengths[:, None]
+    np.testing.assert_array_equal(frame.iloc[:, 2:].to_numpy(), array[inside])
+
+
+def test_a_bundle_comes_back_with_its_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = made(MIXED)
+    bundle.save(tmp_path)
+    monkeypatch.setattr(bundle_module, "load_generator", lambda _: bundle.generator)
+    again = GeneratorBundle.load(tmp_path)
+    assert again.series == bundle.series
+    assert again.series.features == ("type", "flag", "count", "price")
+    tree = json.loads((tmp_path / "series.json").read_text())
+    for damage in ({"layout": []}, {"layout": {"temporal": [{}]}}, {"layout": {"sideways": []}}):
+        (tmp_path / "series.json").write_text(json.dumps(tree | damage))
+        with pytest.raises(StorageError, match="holds no trained generator"):
+            GeneratorBundle.load(tmp_path)
+
+
+# As a registered model
+
+
+def test_the_signature_says_the_types_of_the_frame() -> None:
+    signature = _signature(made(MIXED))
+    found = {column.name: (column.type, column.required) for column in signature.outputs.inputs}
+    assert found == {
+        "window": (DataType.long, True),
+        "step": (DataType.long, True),
+        "age": (DataType.double, True),
+        "group": (DataType.string, True),
+        "type": (DataType.string, True),
+        "flag": (DataType.boolean, False),
+        "count": (DataType.double, True),
+        "price": (DataType.double, False),
+    }
+    params = {param.name: param.default for param in signature.params.params}
+    assert params == {"n_samples": 1, "seed": 0, "condition": ""}
+
+
+def test_the_registered_model_takes_a_condition_as_json() -> None:
+    model = RegisteredGenerator()
+    model.bundle = made(MIXED)
+    frame = model.predict(None, None, {"n_samples": 20, "seed": 3, "condition": '{"group": "a"}'})
+    pd.testing.assert_frame_equal(frame, model.bundle.sample_frame(20, 3, {"group": "a"}))
+    plain = model.predict(None, None, {"n_samples": 20, "seed": 3, "condition": ""})
+    pd.testing.assert_frame_equal(plain, model.bundle.sample_frame(20, 3))
+    for wrong in ("group", "[1]", "3"):
+        with pytest.raises(ValueError, match="JSON object"):
+            model.predict(None, None, {"condition": wrong})
+    for wrong in ({"n_samples": 0}, {"n_samples": registered_model.MAX_SAMPLES + 1}, {"seed": -1}):
+        with pytest.raises(ValueError, match="n_samples"):
+            model.predict(None, None, wrong)
