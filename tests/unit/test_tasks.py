@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -59,6 +60,23 @@ def test_the_package_of_a_model_imports_nothing_of_the_repository(tmp_path: Path
     assert write_package(tmp_path / "again") == name
     assert name.removeprefix("timeloom_").isalnum()
     assert (tmp_path / name / "errors.py").read_text() == (CORE / "errors.py").read_text()
+
+
+def test_the_package_of_a_model_loads_where_the_repository_is_not(tmp_path: Path) -> None:
+    name = write_package(tmp_path)
+    code = (
+        f"import sys, {name}.generators.bundle\n"
+        "own = {'core', 'pydantic', 'yaml', 'mlflow', 'prefect', 'pyarrow.parquet'}\n"
+        "print(sorted(own & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_requirements_are_exact_and_public() -> None:

@@ -1,0 +1,57 @@
+"""A generator without networks: what comes after one is tested without training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.generators.bundle import GeneratorBundle, SeriesInfo
+from core.prepare.encode import encode
+from core.prepare.layout import Channels, Column, Layout, WindowArrays
+
+
+class Fake:
+    """Draws random channels that are valid by the layout, of lengths 1 to `length`."""
+
+    kind = "fake"
+
+    def __init__(self, layout: Layout, length: int = 4, *, whole: bool = False) -> None:
+        self.layout = layout
+        self.length = length
+        self.channels: Channels = layout.channels
+        self.whole = whole
+
+    def sample(self, n: int, seed: int, condition: NDArray[np.float32] | None = None) -> WindowArrays:
+        rng = np.random.default_rng(seed)
+        shortest = self.length if self.whole else 1
+        lengths = rng.integers(shortest, self.length + 1, size=n)
+        inside = np.arange(self.length) < lengths[:, None]
+        rows = self._rows(self.layout.temporal, n * self.length, rng).reshape(n, self.length, -1)
+        given = self._rows(self.layout.condition, n, rng)
+        if condition is not None:
+            assert condition.shape in ((given.shape[1],), given.shape)
+            given = np.broadcast_to(condition, given.shape).copy()
+        static = self._rows(self.layout.static, n, rng)
+        return WindowArrays(rows * inside[..., None].astype(np.float32), static, given, lengths)
+
+    def _rows(self, columns: tuple[Column, ...], rows: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        codes = np.empty((rows, len(columns)))
+        for place, column in enumerate(columns):
+            if column.kind == "continuous":
+                codes[:, place] = rng.uniform(column.minimum, column.maximum, rows)
+            else:
+                codes[:, place] = rng.integers(len(column.categories), size=rows)
+            if column.optional:
+                codes[rng.random(rows) < 0.3, place] = np.nan
+        return encode(columns, codes)
+
+    def save(self, folder: Path) -> None:
+        (folder / "generator.json").write_text(json.dumps({"kind": "fake"}))
+
+
+def made(layout: Layout, **options: Any) -> GeneratorBundle:
+    return GeneratorBundle(Fake(layout, **options), SeriesInfo("made-up", layout, None, "x"))  # type: ignore[arg-type]

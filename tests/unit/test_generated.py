@@ -1,0 +1,122 @@
+"""Judging a generator of mixed columns: what the judges see, and under which conditions it is drawn."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.config import build_job
+from core.errors import DataError
+from core.evaluation import generated
+from core.evaluation.generated import evaluate_generator, judged_channels, judged_names, synthetic_like
+from core.handles import GeneratorRef
+from core.prepare.build import prepare
+from core.prepare.layout import Column, Layout
+from core.prepare.series import PreparedSeries
+from core.sources import resolve_dataset, snapshot
+from tests.unit.fake_generator import Fake, made
+
+CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
+LAYOUT = Layout(
+    (Column("type", "categorical", categories=("in", "out")), Column("x", maximum=10.0)),
+    (Column("age", minimum=20.0, maximum=60.0, optional=True),),
+    (Column("group", "binary", categories=("a", "b")),),
+)
+
+
+def test_the_last_channel_stays_the_last_column_and_padding_is_zero() -> None:
+    windows = Fake(LAYOUT).sample(30, 0)
+    names = judged_names(LAYOUT, variable=True)
+    assert names == ["row present", "age present", "age", "group=b", "type=in", "type=out", "x"]
+    judged = judged_channels(windows, variable=True)
+    assert judged.shape == (30, 4, len(names))
+    for window, length in enumerate(windows.lengths):
+        for step in range(4):
+            constant = [1, *windows.static[window], *windows.condition[window]]
+            expected = [*constant, *windows.values[window, step]] if step < length else [0] * len(names)
+            assert judged[window, step].tolist() == expected
+    np.testing.assert_array_equal(judged_channels(windows, variable=False), judged[..., 1:])
+    assert judged_names(LAYOUT, variable=False) == names[1:]
+
+
+def test_plain_windows_are_judged_as_they_are() -> None:
+    layout = Layout((Column("x"), Column("y")))
+    windows = Fake(layout, whole=True).sample(5, 0)
+    assert judged_channels(windows, variable=False).tobytes() == windows.values.tobytes()
+    assert judged_names(layout, variable=False) == ["x", "y"]
+
+
+def test_synthetic_windows_are_drawn_under_the_real_conditions() -> None:
+    real = Fake(LAYOUT).sample(50, 0)
+    synthetic = synthetic_like(real, LAYOUT, made(LAYOUT), 9)
+    np.testing.assert_array_equal(synthetic.condition, real.condition)
+    assert not np.array_equal(synthetic.values, real.values)
+    assert len(synthetic) == 50
+
+
+def test_another_layout_s_windows_are_recoded_and_what_lies_outside_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # The generator knows the groups in another order, one type more, and larger numbers.
+    own = Layout(
+        (Column("type", "categorical", categories=("at", "in", "out")), Column("x", maximum=20.0)),
+        (Column("age", minimum=20.0, maximum=60.0, optional=True),),
+        (Column("group", "binary", categories=("b", "a")),),
+    )
+    real = Fake(LAYOUT).sample(50, 0)
+    fake = Fake(own)
+    bundle = made(own)
+    drawn = fake.sample(50, 9, 1 - real.condition)
+    with pytest.raises(DataError, match="'type' holds 'at'"):
+        synthetic_like(real, LAYOUT, bundle, 9)
+    wider = Layout((own.temporal[0], LAYOUT.temporal[1]), LAYOUT.static, LAYOUT.condition)
+    with caplog.at_level(logging.WARNING):
+        synthetic = synthetic_like(real, wider, bundle, 9)
+    np.testing.assert_array_equal(synthetic.condition, real.condition)
+    inside = np.arange(4) < drawn.lengths[:, None]
+    np.testing.assert_allclose(synthetic.values[inside][:, 3], drawn.values[inside][:, 3] * 2, atol=1e-6)
+    above = int((drawn.values[inside][:, 3] > 0.5 + 1e-6).sum())
+    assert f"{above} synthetic values lie outside" in caplog.text
+
+
+def test_events_are_judged_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = resolve_dataset("events", CATALOG).dataset
+    source = {"kind": "events", "series": 60, "min_length": 3, "length": 6}
+    job = build_job(
+        dataset,
+        values={
+            "dataset": {"source": source},
+            "window": {"length": 6, "min_length": 3},
+            "model": {"condition": ["group"]},
+            "evaluation": {
+                "judges": 1,
+                "discriminative_iterations": 5,
+                "predictive_iterations": 5,
+                "plot_windows": 10,
+            },
+        },
+    )
+    ref = prepare(job.dataset, job.window, snapshot(job.dataset, tmp_path), tmp_path)
+    bundle = made(PreparedSeries.open(ref.path).conditioned(("group",)), length=6)
+    monkeypatch.setattr(generated.GeneratorBundle, "load", lambda _: bundle)
+    generator = GeneratorRef(path=tmp_path, digest="g", run_dir=tmp_path, seconds=0.0)
+    found = evaluate_generator(job, ref, generator, tmp_path)
+    scores = json.loads((found.path / "scores.json").read_text())
+    names = [row["name"] for row in scores["features"]]
+    assert names[:4] == ["row present", "group=backward", "group=forward", "group=staying"]
+    assert names[4:] == [
+        *(f"type={name}" for name in ("cart", "login", "logout", "pay", "search", "view")),
+        *("flag", "gap", "amount"),
+    ]
+    assert scores["windows"]["real"] == scores["windows"]["synthetic"] == 60
+    sample = pd.read_parquet(found.path / "synthetic.parquet")
+    assert list(sample.columns) == ["window", "step", "group", "type", "flag", "gap", "amount"]
+    assert set(sample["type"]) <= {"cart", "login", "logout", "pay", "search", "view"}
+    # The real groups' shares are the synthetic ones': they were given.
+    means = {row["name"]: (row["real"]["mean"], row["synthetic"]["mean"]) for row in scores["features"]}
+    assert means["row present"][0] > 0.5
