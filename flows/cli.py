@@ -64,21 +64,59 @@ def run(
 
     settings = _settings()
     job = _job(dataset, settings, preset, set_, seed)
-    if json_ is not None and not json_.absolute().parent.is_dir():
-        raise ConfigError(f"--json {json_}: there is no folder {json_.absolute().parent}")
+    _refuse_missing_folder(json_)
     configure(settings)
     with prefect_api(settings) as api:
         from flows.show import quiet_tracebacks, show_result
         from flows.train import TrainResult, train
 
         quiet_tracebacks()
-        err.print(f"[dim]Prefect: {api.removesuffix('/api')} (here while this runs; later: timeloom ui)[/dim]")
+        _say_where(api)
         state = train(job, return_state=True)
         if state.is_cancelled():
             raise TimeloomError(f"cancelled: {state.message}")
         result = cast("TrainResult", state.result())
     show_result(out, result)
     _write_json(json_, result.model_dump(mode="json"))
+
+
+@app.command
+def compare(
+    dataset: str,
+    *,
+    models: str | None = None,
+    preset: str = "quick",
+    set_: Overrides = None,
+    seed: int | None = None,
+    json_: Json = None,
+) -> None:
+    """Train and judge several generators on one dataset, with the same training and judges; a table.
+
+    Args:
+        dataset: A name of the catalogue, or a path to a YAML, CSV or Parquet file.
+        models: Kinds with commas between, e.g. timegan,rcgan; every one if left out.
+        preset: `quick` (minutes each on a CPU) or `paper` (the published size).
+        seed: Fixes weights, batches, noise and judges.
+    """
+    from flows.environment import configure
+    from flows.server import prefect_api
+
+    settings = _settings()
+    job = _job(dataset, settings, preset, set_, seed)
+    _refuse_missing_folder(json_)
+    configure(settings)
+    with prefect_api(settings) as api:
+        from flows.compare import compare as compare_flow
+        from flows.show import quiet_tracebacks, show_comparison
+
+        quiet_tracebacks()
+        _say_where(api)
+        kinds = [kind.strip() for kind in models.split(",")] if models else None
+        rows = compare_flow(job, kinds)
+    show_comparison(out, rows)
+    _write_json(json_, [row.model_dump(mode="json") for row in rows])
+    if failed := [row.model for row in rows if row.error]:
+        raise TimeloomError(f"{', '.join(failed)} could not be compared, see the table")
 
 
 @app.command
@@ -303,7 +341,7 @@ def _launch(
     Args:
         debug: Show the traceback of an error.
     """
-    if tokens[:1] not in (("run",), ("serve",)):  # there Prefect sets up logging
+    if tokens[:1] not in (("run",), ("compare",), ("serve",)):  # there Prefect sets up logging
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         app(tokens, exit_on_error=False, print_error=False)
@@ -334,6 +372,16 @@ def _fail(message: str, code: int) -> int:
     # Not wrapped: paths in it are to be copied.
     err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
     return code
+
+
+def _say_where(api: str) -> None:
+    err.print(f"[dim]Prefect: {api.removesuffix('/api')} (here while this runs; later: timeloom ui)[/dim]")
+
+
+def _refuse_missing_folder(json_: Path | None) -> None:
+    """Before hours of work whose result could not be written."""
+    if json_ is not None and not json_.absolute().parent.is_dir():
+        raise ConfigError(f"--json {json_}: there is no folder {json_.absolute().parent}")
 
 
 def _settings() -> Settings:

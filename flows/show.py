@@ -1,4 +1,4 @@
-"""What `timeloom run` prints at its end."""
+"""What `timeloom run` and `timeloom compare` print at their end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.errors import TimeloomError
+from flows.compare import Comparison
 from flows.train import TrainResult
 
 
@@ -29,6 +30,32 @@ class _Brief(logging.Formatter):
             record = copy.copy(record)
             record.exc_info = record.exc_text = None
         return self.inner.format(record)
+
+
+def show_comparison(console: Console, rows: list[Comparison]) -> None:
+    """A line a generator; what the paper reports stands beside where its dataset is meant."""
+    published = any(row.paper_discriminative is not None for row in rows)
+    columns = ["model", "discriminative", "predictive"]
+    table = Table(*columns, *(["paper"] if published else []), "training, s", "note")
+    for row in rows:
+        scores = (
+            ("", "")
+            if row.discriminative is None
+            else (
+                f"{row.discriminative:.3f} +/- {row.discriminative_std:.3f}",
+                f"{row.predictive:.4f} +/- {row.predictive_std:.4f}",
+            )
+        )
+        paper = [f"{row.paper_discriminative} / {row.paper_predictive}"] if published else []
+        seconds = "" if row.train_seconds is None else f"{row.train_seconds:,.0f}"
+        table.add_row(row.model, *scores, *paper, seconds, Text(row.error or "", style="red"))
+    console.print(table)
+    real = next((row for row in rows if row.real_discriminative is not None), None)
+    if real is not None:
+        console.print(
+            f"real windows: discriminative {real.real_discriminative:.3f} (halves against each other), "
+            f"predictive {real.real_predictive:.4f}"
+        )
 
 
 def show_result(console: Console, result: TrainResult) -> None:

@@ -38,6 +38,8 @@ class TrainResult(BaseModel):
     digests: dict[str, str]
     scores: dict[str, float]
     seconds: dict[str, float]
+    train_seconds: float
+    """Of training, summed over every attempt, also where this run reused it."""
     peak_memory_mib: dict[str, float]
     report: str
     resumed: bool
@@ -90,6 +92,7 @@ def _run(job: JobConfig, settings: Settings) -> TrainResult:
         digests={name: handle.digest for name, handle in handles.items()},
         scores=evaluation.scores,
         seconds={**step.seconds, "total": time.monotonic() - started},
+        train_seconds=generator.seconds,
         peak_memory_mib=step.peak_mib,
         report=str(evaluation.path / "report.html"),
         resumed=generator.resumed,

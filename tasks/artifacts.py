@@ -37,7 +37,12 @@ def show_markdown(key: str, text: str, description: str) -> None:
 def show_scores(scores: dict[str, float]) -> None:
     """The scores as a table."""
     rows = [{"score": name, "value": f"{value:.4f}"} for name, value in scores.items()]
-    create_table_artifact(table=rows, key="scores", description="Scores of the synthetic windows")
+    show_table("scores", rows, "Scores of the synthetic windows")
+
+
+def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:
+    """Rows with the same columns."""
+    create_table_artifact(table=rows, key=key, description=description)
 
 
 def show_plots(folder: Path) -> None:
