@@ -52,7 +52,7 @@ def prepare(
     lake: Path,
     run: TrackedRun,
 ) -> PreparedRef:
-    """Order, split at gaps and scale the rows; the manifest with the scaler is logged.
+    """Order, split at gaps and encode the rows; the manifest with the layout is logged.
 
     Args:
         dataset: What the rows mean.

@@ -164,9 +164,13 @@ def _log_version(
 
 
 def _judging(job: JobConfig) -> str:
-    """What must agree for two scores to compare: source, window and judges; the data may have grown."""
+    """What must agree for two scores to compare: source, columns, conditions, window and judges.
+
+    The data may have grown.
+    """
     return content_digest(
-        source=job.dataset.source.model_dump(mode="json"),
+        dataset=job.dataset.model_dump(mode="json", include={"source", "columns", "missing"}),
+        condition=sorted(job.model.condition),
         window=job.window.model_dump(),
         evaluation=job.evaluation.model_dump(exclude={"seed", "plot_windows", "references"}),
     )[:16]

@@ -118,10 +118,16 @@ class GeneratorBundle:
         return _with_keys(inside, dict(zip((column.name for column in columns), series, strict=True)))
 
     def scaled_frame(self, windows: WindowArrays) -> pd.DataFrame:
-        """Encoded windows as rows of channels, see `joined_names`; rows past a window's end are left out."""
+        """Encoded windows as rows of channels, see `joined_names`; rows past a window's end are left out.
+
+        Raises:
+            ConfigError: two channels have the same name.
+        """
         inside = _inside(windows)
-        channels = joined(windows)[inside].T
-        return _with_keys(inside, dict(zip(joined_names(self.series.layout), channels, strict=True)))
+        names = joined_names(self.series.layout)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"several channels are called {twice[0]!r}: write a .npy file, or no --scaled")
+        return _with_keys(inside, dict(zip(names, joined(windows)[inside].T, strict=True)))
 
     def save(self, folder: Path) -> None:
         """Write the generator's files and `series.json` into an existing folder."""

@@ -46,8 +46,8 @@ def write_windows(
         condition: What is given to the generator, see `GeneratorBundle`.
 
     Raises:
-        ConfigError: an ending that is none of these, columns that an array has no place for, or an unknown
-            condition.
+        ConfigError: an ending that is none of these, columns that an array has no place for, stamps beside a
+            column `time`, or an unknown condition.
         StorageError: the file could not be written; nothing is left behind.
     """
     if path.suffix not in ENDINGS:
@@ -75,6 +75,8 @@ def _write_rows(
     frame: pd.DataFrame, path: Path, stamps: pd.DatetimeIndex | None, lineage: dict[str, Any]
 ) -> None:
     if stamps is not None:
+        if "time" in frame:
+            raise ConfigError("the series has a column 'time' of its own: leave the stamps (--start) out")
         frame.insert(2, "time", stamps[frame["step"].to_numpy()])
     if path.suffix == ".csv":
         frame.to_csv(path, index=False, lineterminator="\n")

@@ -14,6 +14,7 @@ from core.catalog import DatasetConfig, StaticColumn, TimeConfig
 from core.errors import ConfigError, DataError
 from core.prepare.stamps import read_stamps
 
+RESERVED = frozenset({"window", "step"})
 TIME_NAMES = frozenset({"date", "time", "datetime", "timestamp"})
 _DECIMAL_COMMA = re.compile(r"^\s*[+-]?\d+,\d+\s*$")
 _THOUSANDS = re.compile(r"^\s*[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*$")
@@ -36,7 +37,8 @@ def split_columns(names: list[str], dataset: DatasetConfig, time: str | None) ->
     """Parts of the columns `names`.
 
     Raises:
-        DataError: a column that the dataset names is not there, or no feature is left.
+        DataError: a column that the dataset names is not there, one has the name of a column of generated
+            rows, or no feature is left.
     """
     absent = missing_columns(names, dataset)
     if absent:
@@ -47,6 +49,10 @@ def split_columns(names: list[str], dataset: DatasetConfig, time: str | None) ->
     roles = sort_columns(names, dataset, time)
     if not roles.features:
         raise DataError(f"{dataset.name} has no feature columns: its columns are {', '.join(names)}")
+    if taken := RESERVED & {*roles.features, *roles.static}:
+        raise DataError(
+            f"{dataset.name} has a column {min(taken)!r}, as rows of generated windows have: rename or drop it"
+        )
     return roles
 
 

@@ -188,7 +188,7 @@ class PreparedSeries:
             return np.empty((len(self.segments), 0), dtype=np.float32)
         return self._array("static.npy")
 
-    @property
+    @cached_property
     def segments(self) -> NDArray[np.int64]:
         """Shape (S, 2): rows [start, stop) between gaps."""
         return np.array(self.manifest["segments"], dtype=np.int64).reshape(-1, 2)

@@ -163,6 +163,16 @@ def test_scaled_files_hold_all_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame.iloc[:, 2:].to_numpy(), array[inside])
 
 
+def test_names_that_would_hide_each_other_are_refused(tmp_path: Path) -> None:
+    layout = Layout((Column("x", optional=True), Column("x present"), Column("time")))
+    with pytest.raises(ConfigError, match="several channels are called 'x present'"):
+        write_windows(made(layout), tmp_path / "x.parquet", n=2, seed=0, scaled=True)
+    stamps = pd.date_range("2020-01-01", periods=4)
+    with pytest.raises(ConfigError, match="column 'time' of its own"):
+        write_windows(made(layout), tmp_path / "x.parquet", n=2, seed=0, stamps=stamps)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_bundle_comes_back_with_its_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = made(MIXED)
     bundle.save(tmp_path)

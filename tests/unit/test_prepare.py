@@ -605,6 +605,7 @@ def test_conditions_are_taken_out_of_the_static_columns_in_their_order(tmp_path)
             "'t': it is timestamp.*write it as text",
         ),
         (events(t=[1.0, np.inf] + [2.0] * 7), {"columns": {"t": "categorical"}}, "row 2 is infinite"),
+        (events(step=1.0), {}, "column 'step'.*rename or drop"),
         (events(t=[np.nan] * 9), {"missing": {"policy": "mask"}}, "'t' has no value at all"),
         (
             events(t=pd.Series([None] * 9, dtype="str")),
