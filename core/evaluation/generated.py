@@ -17,7 +17,7 @@ from core.evaluation.evaluate import evaluate_windows
 from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, PreparedRef
 from core.lake import build_once, code_digest, content_digest
-from core.prepare.encode import joined, joined_names, recode, recode_windows
+from core.prepare.encode import joined, joined_names, recode_windows
 from core.prepare.layout import Layout, WindowArrays
 from core.prepare.series import PreparedSeries
 
@@ -74,13 +74,12 @@ def _evaluate(
     chosen = np.arange(len(windows))
     if len(windows) > options.max_windows:
         chosen = np.random.default_rng(options.seed).choice(len(windows), options.max_windows, replace=False)
-    real = windows.gather(np.sort(chosen))
-    synthetic = synthetic_like(real, layout, bundle, options.seed)
+    real, synthetic = paired_windows(windows.gather(np.sort(chosen)), layout, bundle, options.seed)
     variable = any(bool((kind.lengths < windows.length).any()) for kind in (real, synthetic))
     summary = evaluate_windows(
         judged_channels(real, variable=variable),
         judged_channels(synthetic, variable=variable),
-        judged_names(layout, variable=variable),
+        judged_names(bundle.series.layout, variable=variable),
         out,
         judges=options.judges,
         discriminative_iterations=options.discriminative_iterations,
@@ -96,27 +95,32 @@ def _evaluate(
     pq.write_table(pa.Table.from_pandas(sample, preserve_index=False), out / "synthetic.parquet")
 
 
-def synthetic_like(real: WindowArrays, layout: Layout, bundle: GeneratorBundle, seed: int) -> WindowArrays:
-    """As many synthetic windows as there are real ones, under the real ones' conditions, in their layout.
+def paired_windows(
+    real: WindowArrays, layout: Layout, bundle: GeneratorBundle, seed: int
+) -> tuple[WindowArrays, WindowArrays]:
+    """Real windows and as many synthetic ones, drawn under the real ones' conditions, in one layout.
+
+    That is the generator's, which differs from the series' where the training started from a model of older
+    data: it may make categories that the new rows lack, but the new rows hold none that it does not know, or
+    the training would have refused them. Ranges do not matter, the judges scale by the real windows.
 
     Args:
         real: What to compare with.
         layout: What its channels mean.
-        bundle: What to draw from; its layout may have other ranges and categories.
+        bundle: What to draw from.
         seed: Fixes the draw.
 
     Raises:
-        DataError: the columns differ, or a condition or a generated cell holds what the other does not know.
+        DataError: the columns differ, or a real cell holds what the generator's layout does not know.
     """
-    own = bundle.series.layout
-    given = None
-    if layout.condition:
-        given, beyond = recode(real.condition, layout, own, "condition")
-        _warn(beyond, "conditions lie outside the range that the generator was trained in")
-    drawn = bundle.generator.sample(len(real), seed, given)
-    synthetic, outside = recode_windows(drawn, own, layout)
-    _warn(outside, "synthetic values lie outside the range of the real series, and are judged as they are")
-    return synthetic
+    known, outside = recode_windows(real, layout, bundle.series.layout)
+    if outside:
+        logger.warning(
+            "%d real values lie outside the range that the generator was trained in: it cannot make them",
+            outside,
+        )
+    given = known.condition if bundle.series.layout.condition else None
+    return known, bundle.generator.sample(len(real), seed, given)
 
 
 def judged_channels(windows: WindowArrays, *, variable: bool) -> NDArray[np.float32]:
@@ -145,8 +149,3 @@ def judged_channels(windows: WindowArrays, *, variable: bool) -> NDArray[np.floa
 def judged_names(layout: Layout, *, variable: bool) -> list[str]:
     """Names of the channels of `judged_channels`."""
     return ["row present"] * variable + joined_names(layout)
-
-
-def _warn(count: int, text: str) -> None:
-    if count:
-        logger.warning("%d %s", count, text)

@@ -13,7 +13,7 @@ import pytest
 from core.config import build_job
 from core.errors import DataError
 from core.evaluation import generated
-from core.evaluation.generated import evaluate_generator, judged_channels, judged_names, synthetic_like
+from core.evaluation.generated import evaluate_generator, judged_channels, judged_names, paired_windows
 from core.handles import GeneratorRef
 from core.prepare.build import prepare
 from core.prepare.layout import Column, Layout
@@ -53,35 +53,36 @@ def test_plain_windows_are_judged_as_they_are() -> None:
 
 def test_synthetic_windows_are_drawn_under_the_real_conditions() -> None:
     real = Fake(LAYOUT).sample(50, 0)
-    synthetic = synthetic_like(real, LAYOUT, made(LAYOUT), 9)
+    same, synthetic = paired_windows(real, LAYOUT, made(LAYOUT), 9)
+    assert same.values.tobytes() == real.values.tobytes()
     np.testing.assert_array_equal(synthetic.condition, real.condition)
     assert not np.array_equal(synthetic.values, real.values)
     assert len(synthetic) == 50
 
 
-def test_another_layout_s_windows_are_recoded_and_what_lies_outside_is_said(
+def test_the_generator_s_older_layout_decides_and_what_lies_outside_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # The generator knows the groups in another order, one type more, and larger numbers.
+    # The generator knows the groups in another order, one type more, and smaller numbers.
     own = Layout(
-        (Column("type", "categorical", categories=("at", "in", "out")), Column("x", maximum=20.0)),
+        (Column("type", "categorical", categories=("at", "in", "out")), Column("x", maximum=5.0)),
         (Column("age", minimum=20.0, maximum=60.0, optional=True),),
         (Column("group", "binary", categories=("b", "a")),),
     )
     real = Fake(LAYOUT).sample(50, 0)
-    fake = Fake(own)
-    bundle = made(own)
-    drawn = fake.sample(50, 9, 1 - real.condition)
-    with pytest.raises(DataError, match="'type' holds 'at'"):
-        synthetic_like(real, LAYOUT, bundle, 9)
-    wider = Layout((own.temporal[0], LAYOUT.temporal[1]), LAYOUT.static, LAYOUT.condition)
     with caplog.at_level(logging.WARNING):
-        synthetic = synthetic_like(real, wider, bundle, 9)
-    np.testing.assert_array_equal(synthetic.condition, real.condition)
-    inside = np.arange(4) < drawn.lengths[:, None]
-    np.testing.assert_allclose(synthetic.values[inside][:, 3], drawn.values[inside][:, 3] * 2, atol=1e-6)
-    above = int((drawn.values[inside][:, 3] > 0.5 + 1e-6).sum())
-    assert f"{above} synthetic values lie outside" in caplog.text
+        known, synthetic = paired_windows(real, LAYOUT, made(own), 9)
+    np.testing.assert_array_equal(known.condition, 1 - real.condition)
+    np.testing.assert_array_equal(synthetic.condition, known.condition)
+    assert known.values.shape == synthetic.values.shape == (50, 4, 4)
+    assert (known.values[..., 0] == 0).all()
+    np.testing.assert_allclose(known.values[..., 3], real.values[..., 2] * 2, atol=1e-6)
+    assert f"{int((real.values[..., 2] > 0.5 + 1e-6).sum())} real values lie outside" in caplog.text
+    fewer = Layout(
+        (Column("type", "categorical", categories=("in",)), own.temporal[1]), own.static, own.condition
+    )
+    with pytest.raises(DataError, match="'type' holds 'out'"):
+        paired_windows(real, LAYOUT, made(fewer), 9)
 
 
 def test_events_are_judged_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
