@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 
 from core.prepare.layout import Channels, WindowArrays
 from core.prepare.series import Windows
+
+if TYPE_CHECKING:  # a registered model carries this module but not the training
+    from core.training.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,64 @@ class Phase:
 
 
 class Training(Protocol):
-    """A generator in training: its phases and everything a checkpoint must hold."""
+    """A generator in training: its phases and everything a checkpoint must hold.
+
+    `core.training.base.NetworkTraining` is all of this but the phases.
+    """
 
     phases: tuple[Phase, ...]
+    device: torch.device
+    batch_size: int
+    """Windows in a batch."""
+    averages: bool
+    """The weights to sample from are averaged."""
+    selection: Selection | None
+    """Chooses weights by held-out windows, None if none are held out."""
+
+    def iterate(self, phase: Phase, step: int, *, logged: bool, profiled: bool) -> dict[str, Tensor]:
+        """One iteration of a phase, `phase.step()` and what goes with it.
+
+        Args:
+            phase: One of `phases`.
+            step: Iteration of the phase, from 1.
+            logged: `observe` will be called after it.
+            profiled: Gradients shall be seen step by step, too: `profile` will be called after it.
+
+        Returns:
+            The losses by name, see `Phase.step`.
+        """
+        ...
+
+    def observe(self, phase: Phase, step: int) -> dict[str, float]:
+        """What to log of the iteration just done beside its losses.
+
+        Raises:
+            TrainingDivergedError: gradients are not what the configuration allows.
+        """
+        ...
+
+    def profile(self) -> dict[str, list[float]]:
+        """By network: norm of the loss's gradient with respect to what it reads at each step of the window."""
+        ...
+
+    def sample(self, n: int, seed: int, condition: NDArray[np.float32] | None) -> WindowArrays:
+        """Draw windows from the weights to sample from, as `Generator.sample`; the training does not notice."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to sample from (averaged ones if they are averaged)."""
+        ...
+
+    def finish(self, weights: Mapping[str, Tensor] | None) -> None:
+        """Leave these weights in the generator, those to sample from if None."""
+        ...
+
+    def summary(self) -> dict[str, Any]:
+        """Counts for the result: fields of `core.training.loop.LoopResult`."""
+        ...
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, optimiser moments and random state, by unique names."""
+        """Weights, optimiser moments, random state and the rest, by unique names."""
         ...
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

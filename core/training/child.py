@@ -12,16 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from core import errors
 from core.errors import TimeloomError, TrainingError, TrainingKilledError
-from core.lake import code_digest, content_digest, write_json
+from core.lake import CORE, code_digest, content_digest, write_json
 from core.processes import child_environment
 from core.training.job import TrainingJob
 from core.training.loop import LoopResult
+from core.training.masks import masks_digest
 from core.training.metrics import Point, read_points
+from core.training.options import Options, training_options
+from core.training.start import start_digest
 
 logger = logging.getLogger(__name__)
 
@@ -30,22 +34,14 @@ STOP_SECONDS = 30.0
 """How long a stopped training may take to write its checkpoint before it is killed."""
 _LOG_TAIL = 2000
 
-# The code that decides the weights: what only watches a training or writes it down is left out.
-_TRAINING_CODE = (
-    "networks",
-    "generators/base.py",
-    "generators/bundle.py",
-    "generators/registry.py",
-    "generators/timegan",
-    "training/batches.py",
-    "training/checkpoints.py",
-    "training/job.py",
-    "training/loop.py",
-    "tensors.py",
-    "prepare/series.py",
-)
+# What only watches a training, writes it down or uses what comes of it; all other code decides the weights.
+_WATCHES = {"training/__main__.py", "training/child.py", "training/metrics.py", "generators/export.py"}
 # What cannot change the weights that come out.
-_WITHOUT_EFFECT = ("checkpoint_every_seconds", "log_every", "timeout_seconds")
+_WITHOUT_EFFECT = ("checkpoint_every_seconds", "keep_checkpoints", "log_every", "timeout_seconds")
+# Where they are counted at logged points and change what is done, how often is logged changes the weights.
+_COUNTING_ACTIONS = ("clip", "lower_rate")
+_CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""Without it cuBLAS may use buffers in an order of its own, and torch's deterministic mode refuses it."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +56,42 @@ class Progress:
 
 
 def job_key(job: TrainingJob) -> str:
-    """Content key of a training: its data, configuration, seed and code, not the machine it runs on."""
-    training = {key: value for key, value in job.training.items() if key not in _WITHOUT_EFFECT}
-    window = [job.window_length, job.window_stride]
+    """Content key of a training: its data, configuration, seed and code, not the machine it runs on.
+
+    Files that the configuration names count by their content: the weights it starts from and the masks.
+
+    Raises:
+        ConfigError: one of these files is missing.
+    """
     return content_digest(
         data=job.digest,
-        window=window,
+        window=[job.window_length, job.window_stride, job.window_min_length],
         model=job.model,
-        training=training,
-        code=code_digest(*_TRAINING_CODE),
+        training=_effective(job.training),
+        start=None if job.start_from is None else start_digest(Path(job.start_from)),
+        code=code_digest(*training_code()),
         torch=torch.__version__.partition("+")[0],
     )
+
+
+def training_code() -> tuple[str, ...]:
+    """The code that decides the weights, as paths in `core/`."""
+    folders = [CORE / name for name in ("generators", "networks", "training")]
+    files = sorted(path.relative_to(CORE).as_posix() for folder in folders for path in folder.rglob("*.py"))
+    known = ("tensors.py", "prepare/encode.py", "prepare/layout.py", "prepare/scaler.py", "prepare/series.py")
+    return (*(name for name in files if name not in _WATCHES), *known)
+
+
+def _effective(training: dict[str, Any]) -> Options:
+    """The options that decide the weights, complete."""
+    options = training_options(training)
+    counts = options["gradients"]["action"] in _COUNTING_ACTIONS
+    for key in (*_WITHOUT_EFFECT, "start_from"):
+        if key != "log_every" or not counts:
+            del options[key]
+    if (file := options["update"]["file"]) is not None:
+        options["update"]["file"] = masks_digest(Path(file))
+    return options
 
 
 def finished(run_dir: Path) -> LoopResult | None:
@@ -100,7 +121,7 @@ def run_training(
     (run_dir / "error.json").unlink(missing_ok=True)
     started = time.monotonic()
     follower = _Follower(run_dir, on_progress, on_points)
-    with _child(run_dir) as process:
+    with _child(run_dir, bool(job.training.get("deterministic"))) as process:
         while process.poll() is None:
             if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
                 raise TrainingError(
@@ -116,7 +137,7 @@ def run_training(
 
 
 @contextmanager
-def _child(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _child(run_dir: Path, deterministic: bool) -> Iterator[subprocess.Popen[bytes]]:
     with (run_dir / "training.log").open("ab") as log:
         # A session of its own: Ctrl-C in the terminal reaches the parent alone, which then stops the child.
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -124,7 +145,7 @@ def _child(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=child_environment(),
+            env=child_environment() | (_CUBLAS if deterministic else {}),
             start_new_session=True,
         )
         try:

@@ -1,8 +1,9 @@
 """A training as a folder: the order in `job.json`, then everything that comes of it.
 
-Layout of a run folder: `job.json` (the order), `lock`, `metrics.jsonl`, `progress.json` (phase and step,
-rewritten about once a second: the heartbeat), `checkpoints/`, `training.log`, then `model/` (a
-`GeneratorBundle`) and, last, `result.json`; or `error.json` when it failed.
+Layout of a run folder: `job.json` (the order), `lock`, `metrics.jsonl`, `gradients.jsonl` (gradients by step of
+the window), `progress.json` (phase and step, rewritten about once a second: the heartbeat), `checkpoints/` (the
+last few, and the best weights), `training.log`, then `model/` (a `GeneratorBundle`) and, last, `result.json`;
+or `error.json` when it failed.
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ from core.generators.base import Phase
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.registry import new_generator
 from core.lake import exclusive, write_json
-from core.prepare.series import PreparedSeries
+from core.prepare.layout import Layout
+from core.prepare.series import PreparedSeries, Windows
+from core.training.base import check_precision
 from core.training.device import resolve_device
 from core.training.loop import LoopOptions, LoopResult, train
+from core.training.options import Options, training_options
+from core.training.start import Start
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +50,8 @@ class TrainingJob:
     """Of the prepared data."""
     window_length: int
     window_stride: int
+    window_min_length: int | None
+    """Shortest window, where a segment ends; only whole ones if None."""
     model: dict[str, Any]
     """Section `model` of the configuration."""
     training: dict[str, Any]
@@ -52,6 +59,13 @@ class TrainingJob:
     device: str
     threads: int
     """Torch threads on the CPU: networks this small are slower with more than one."""
+    start_from: str | None = None
+    """Folder of the `GeneratorBundle` whose weights the training starts from."""
+
+    @property
+    def condition(self) -> tuple[str, ...]:
+        """Static columns that are given to the generator."""
+        return tuple(self.model.get("condition", ()))
 
 
 def run_job(run_dir: Path, parent: int) -> LoopResult:
@@ -59,33 +73,62 @@ def run_job(run_dir: Path, parent: int) -> LoopResult:
 
     Raises:
         BusyError: another process trains in this folder.
+        ConfigError: an option does not fit the generator, the windows or the device.
         TrainingError: see `core.training.loop.train`.
     """
     job = TrainingJob(**json.loads((run_dir / "job.json").read_text(encoding="utf-8")))
     with exclusive(run_dir / "lock"):
         torch.set_num_threads(job.threads)
+        if job.training.get("deterministic"):
+            be_deterministic()
         series = PreparedSeries.open(Path(job.prepared))
-        windows = series.windows(job.window_length, job.window_stride)
+        start = Start(Path(job.start_from)) if job.start_from is not None else None
+        windows, layout = _windows(series, job, start)
         seed = int(job.training["seed"])
-        generator = new_generator(job.model, length=windows.length, features=windows.features, seed=seed)
+        generator = new_generator(job.model, length=windows.length, channels=windows.channels, seed=seed)
+        if start is not None:
+            start.give_weights(generator)
         training = generator.start_training(windows, job.training, resolve_device(job.device))
-        options = LoopOptions(job.training["checkpoint_every_seconds"], job.training["log_every"])
-        result = train(training, run_dir, options, _stop_signal(parent), _Heartbeat(run_dir, training.phases))
-        _finish(run_dir, GeneratorBundle(generator, series_info(series, job.digest)), result)
+        result = train(
+            training,
+            run_dir,
+            _loop_options(training_options(job.training)),
+            _stop_signal(parent),
+            _Heartbeat(run_dir, training.phases),
+        )
+        _finish(run_dir, GeneratorBundle(generator, series_info(series, layout, job.digest)), result)
     return result
 
 
-def series_info(series: PreparedSeries, digest: str) -> SeriesInfo:
+def _windows(series: PreparedSeries, job: TrainingJob, start: Start | None) -> tuple[Windows, Layout]:
+    """What is trained on, and what its channels mean."""
+    windows = series.windows(job.window_length, job.window_stride, job.window_min_length, job.condition)
+    layout = series.conditioned(job.condition)
+    return (windows, layout) if start is None else (start.encode(windows, layout), start.layout)
+
+
+def _loop_options(options: Options) -> LoopOptions:
+    return LoopOptions(
+        checkpoint_every_seconds=float(options["checkpoint_every_seconds"]),
+        log_every=int(options["log_every"]),
+        keep_checkpoints=int(options["keep_checkpoints"]),
+    )
+
+
+def be_deterministic() -> None:
+    """From now on torch refuses what does not give the same bits every time.
+
+    cuBLAS is told by its variable, which `core.training.child` sets before the process starts.
+    """
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def series_info(series: PreparedSeries, layout: Layout, digest: str) -> SeriesInfo:
     """What a registered model must know of the series that it learnt."""
     manifest = series.manifest
-    return SeriesInfo(
-        dataset=manifest["dataset"],
-        features=series.features,
-        integer=tuple(manifest["integer"]),
-        scaler=manifest["scaler"],
-        time=manifest["time"],
-        digest=digest,
-    )
+    return SeriesInfo(dataset=manifest["dataset"], layout=layout, time=manifest["time"], digest=digest)
 
 
 def _finish(run_dir: Path, bundle: GeneratorBundle, result: LoopResult) -> None:
@@ -134,8 +177,9 @@ def check_job(job: TrainingJob, windows: int) -> None:
     """Refuse what cannot train before anything is written.
 
     Raises:
-        ConfigError: the device is missing, or there are fewer windows than make a batch sensible.
+        ConfigError: the device is missing or not meant for the precision, or there are fewer windows than make
+            a batch sensible.
     """
-    resolve_device(job.device)
+    check_precision(job.training, resolve_device(job.device))
     if windows < 2:
         raise ConfigError(f"expected at least 2 windows to train on, got {windows}: bring a longer series")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from core.lake import write_atomically
 
@@ -21,31 +21,42 @@ class Point:
     time_ms: int
     """When, in milliseconds since 1970."""
     values: dict[str, float]
-    """By name: `loss/...`, `gradient/<network>`, `milliseconds_per_step`."""
+    """By name: `loss/...`, `gradient/<network>`, `milliseconds_per_step`, `validation/...` and the like, see
+    docs/training.md."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Gradients with respect to what each recurrent network reads, at one step of one phase."""
+
+    phase: str
+    step: int
+    norms: dict[str, list[float]]
+    """By network: a norm for each step of the window."""
 
 
 def read_points(path: Path, offset: int = 0) -> tuple[list[Point], int]:
     """Whole lines from byte `offset` on, and the offset after them; a line being written is left."""
-    if not path.exists():
-        return [], offset
-    with path.open("rb") as file:
-        file.seek(offset)
-        content = file.read()
-    whole = content[: content.rfind(b"\n") + 1]
-    return [Point(**json.loads(line)) for line in whole.splitlines()], offset + len(whole)
+    lines, offset = _read(path, offset)
+    return [Point(**line) for line in lines], offset
 
 
-class MetricsFile:
-    """Appends points; opened again after a crash, it first drops those past the checkpoint."""
+def read_profiles(path: Path) -> list[Profile]:
+    """Everything in a `gradients.jsonl`."""
+    return [Profile(**line) for line in _read(path, 0)[0]]
+
+
+class LinesFile:
+    """Appends points or profiles; opened again after a crash, it first drops those past the checkpoint."""
 
     def __init__(self, path: Path, phases: tuple[str, ...], phase: int, step: int) -> None:
-        kept = [p for p in read_points(path)[0] if _before(p, phases, phase, step)]
-        write_atomically(path, "".join(_line(point) for point in kept))
+        kept = [line for line in _read(path, 0)[0] if _before(line, phases, phase, step)]
+        write_atomically(path, "".join(map(_line, kept)))
         self._file: TextIO = path.open("a", encoding="utf-8")
 
-    def append(self, point: Point) -> None:
-        """Write a point through to the file, for whoever follows it."""
-        self._file.write(_line(point))
+    def append(self, what: Point | Profile) -> None:
+        """Write a line through to the file, for whoever follows it."""
+        self._file.write(_line(asdict(what)))
         self._file.flush()
 
     def close(self) -> None:
@@ -53,13 +64,23 @@ class MetricsFile:
         self._file.close()
 
 
-def _before(point: Point, phases: tuple[str, ...], phase: int, step: int) -> bool:
-    index = phases.index(point.phase)
-    return index < phase or (index == phase and point.step <= step)
+def _read(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read()
+    whole = content[: content.rfind(b"\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
 
 
-def _line(point: Point) -> str:
-    return json.dumps(asdict(point)) + "\n"
+def _before(line: dict[str, Any], phases: tuple[str, ...], phase: int, step: int) -> bool:
+    index = phases.index(line["phase"])
+    return index < phase or (index == phase and line["step"] <= step)
+
+
+def _line(tree: dict[str, Any]) -> str:
+    return json.dumps(tree) + "\n"
 
 
 def curves(points: list[Point]) -> Iterator[tuple[str, int, int, float]]:

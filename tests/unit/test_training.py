@@ -30,6 +30,7 @@ from core.generators.bundle import GeneratorBundle
 from core.generators.timegan import TimeGAN
 from core.generators.timegan.training import TimeGANTraining
 from core.lake import CORE, exclusive
+from core.prepare.layout import Channels
 from core.prepare.series import PreparedSeries
 from core.tensors import read_tensors
 from core.training.checkpoints import Position, load_latest_checkpoint, save_checkpoint
@@ -46,7 +47,6 @@ TRAINING: dict[str, Any] = {
     "joint_iterations": 40,
     "batch_size": 8,
     "learning_rate": 1e-3,
-    "gamma": 1.0,
     "discriminator_threshold": 0.15,
     "checkpoint_every_seconds": 0.05,
     "log_every": 5,
@@ -62,6 +62,7 @@ def job(write_prepared: Write, sines: NDArray[np.float32]) -> TrainingJob:
         digest="data",
         window_length=6,
         window_stride=1,
+        window_min_length=None,
         model={"kind": "timegan", "hidden": 4, "layers": 1, "noise": None},
         training=TRAINING,
         device="cpu",
@@ -70,7 +71,7 @@ def job(write_prepared: Write, sines: NDArray[np.float32]) -> TrainingJob:
 
 
 def new_training(prepared: PreparedSeries, **options: Any) -> TimeGANTraining:
-    model = TimeGAN(length=6, features=3, hidden=4, layers=1, seed=4)
+    model = TimeGAN(length=6, channels=Channels.continuous(3), hidden=4, layers=1, seed=4)
     return TimeGANTraining(model, prepared.windows(6), {**TRAINING, **options}, torch.device("cpu"))
 
 
@@ -88,7 +89,12 @@ def test_a_training_leaves_a_model_curves_and_checkpoints(job: TrainingJob, tmp_
         "loss/reconstruction",
         "gradient/embedder",
         "gradient/recovery",
+        "gradient_first_step/embedder",
+        "gradient_first_step/recovery",
+        "gradient_last_step/embedder",
+        "gradient_last_step/recovery",
         "milliseconds_per_step",
+        "windows_per_second",
     }
     embedding = [p.values["loss/reconstruction"] for p in points if p.phase == "embedding"]
     assert embedding[-1] < embedding[0]
@@ -242,11 +248,13 @@ def test_checkpoints_without_description_do_not_count(tmp_path: Path) -> None:
 
 
 def test_the_key_ignores_what_cannot_change_the_weights(job: TrainingJob) -> None:
-    machine = replace(job, threads=2, training={**TRAINING, "log_every": 1, "timeout_seconds": 9.0})
+    watching = {"log_every": 1, "timeout_seconds": 9.0, "keep_checkpoints": 7, "checkpoint_every_seconds": 1.0}
+    machine = replace(job, threads=2, training={**TRAINING, **watching})
     assert job_key(machine) == job_key(job)
     for change in (
         replace(job, digest="other"),
         replace(job, window_length=7),
+        replace(job, window_min_length=3),
         replace(job, model={**job.model, "hidden": 5}),
         replace(job, training={**TRAINING, "seed": 5}),
     ):
