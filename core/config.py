@@ -254,6 +254,11 @@ class TrainingConfig(Section):
     batch_size: int = Field(default=128, ge=2, description="Windows in a batch.")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Step size, all networks.")
     losses: LossConfig = LossConfig()
+    discriminator_sees: Literal["latents", "decoded"] = Field(
+        default="latents",
+        description="TimeGAN: the generator's latents (paper and code), or the embedding of the window that is "
+        "decoded from them, in which categories are chosen already: better for discrete columns.",
+    )
     discriminator_rule: Literal["threshold", "always", "accuracy"] = Field(
         default="threshold",
         description="The discriminator steps while its loss is above `discriminator_threshold` (code), at "

@@ -62,6 +62,7 @@ class TimeGANTraining(NetworkTraining):
         super().__init__(model, windows, options, device, solvers)
         self.movers = solvers
         self.objective = Objective.resolve(model.variant, options.get("losses", {}))
+        self.sees_decoded = options.get("discriminator_sees", "latents") == "decoded"
         self.rule: str = options.get("discriminator_rule", "threshold")
         self.threshold = float(options.get("discriminator_threshold", 0.15))
         self.accuracy = float(options.get("discriminator_accuracy", 0.8))
@@ -115,8 +116,10 @@ class TimeGANTraining(NetworkTraining):
         with self.moving(*self.movers["generator"]):
             E_hat, H_hat, fake_static, supervised = self._generate_and_supervise(batch, H, h_S, noise)
             context = model.context(fake_static, batch.condition)
-            fake, fake_latent = self._logits(E_hat, H_hat, context, batch)
-            moments = self._moments(batch, H_hat, fake_static) if objective.moments else None
+            X_hat = model.head(model.recovery(H_hat)) if objective.moments or self.sees_decoded else None
+            seen = H_hat if X_hat is None or not self.sees_decoded else model.embed(X_hat, context)
+            fake, fake_latent = self._logits(E_hat, seen, context, batch)
+            moments = self._moments(batch, X_hat, fake_static)
             loss = objective.generator_loss(fake, fake_latent, supervised, moments, batch.rows)
             if model.static_width:
                 static_logits = model.discriminate_static(fake_static, batch.condition)
@@ -140,9 +143,12 @@ class TimeGANTraining(NetworkTraining):
             with torch.no_grad():
                 H, h_S = self._embed(batch)
                 latents = model.generate(noise, batch.condition)
-            real_context = model.context(h_S, batch.condition)
-            fake_context = model.context(latents.static, batch.condition)
-            kinds = [H, latents.H_hat] + ([latents.E_hat] if objective.gamma else [])
+                real_context = model.context(h_S, batch.condition)
+                fake_context = model.context(latents.static, batch.condition)
+                seen = latents.H_hat
+                if self.sees_decoded:
+                    seen = model.embed(model.head(model.recovery(latents.H_hat)), fake_context)
+            kinds = [H, seen] + ([latents.E_hat] if objective.gamma else [])
             contexts = [real_context] + [fake_context] * (len(kinds) - 1)
             logits = model.discriminate(
                 torch.cat(kinds), torch.cat(contexts), _repeated(batch.lengths, len(kinds))
@@ -204,18 +210,20 @@ class TimeGANTraining(NetworkTraining):
         return E_hat, H_hat, static, supervised
 
     def _logits(
-        self, E_hat: Tensor, H_hat: Tensor, context: Tensor, batch: Batch
+        self, E_hat: Tensor, seen: Tensor, context: Tensor, batch: Batch
     ) -> tuple[Tensor, Tensor | None]:
-        """Of `H_hat` and, where the second adversarial term counts, of `E_hat`, in one pass."""
+        """Of what is seen of `H_hat` and, where the second adversarial term counts, of `E_hat`, in one pass."""
         if not self.objective.gamma:
-            return self.model.discriminate(H_hat, context, batch.lengths), None
-        both, lengths = torch.cat([H_hat, E_hat]), _repeated(batch.lengths, 2)
+            return self.model.discriminate(seen, context, batch.lengths), None
+        both, lengths = torch.cat([seen, E_hat]), _repeated(batch.lengths, 2)
         fake, fake_latent = self.model.discriminate(both, context.repeat(2, 1), lengths).chunk(2)
         return fake, fake_latent
 
-    def _moments(self, batch: Batch, H_hat: Tensor, fake_static: Tensor) -> Tensor:
+    def _moments(self, batch: Batch, X_hat: Tensor | None, fake_static: Tensor) -> Tensor | None:
+        if X_hat is None or not self.objective.moments:
+            return None
         model = self.model
-        error = moment_error(batch.X, model.head(model.recovery(H_hat)), batch.rows)
+        error = moment_error(batch.X, X_hat, batch.rows)
         if model.static_width:
             error = error + moment_error(batch.static, model.static_head(model.static_recovery(fake_static)))
         return error
