@@ -3,8 +3,8 @@
     python -m tests.benchmarks.quality stocks.yaml --preset paper --seeds 3
     python -m tests.benchmarks.quality events --set window.min_length=8 --matrix type
 
-Each seed is one `timeloom run` in a lake that is kept (`--lake`): a run that was cut short goes on where it
-was, one that is done is not done again. `--matrix COLUMN` compares the transition matrix of a categorical column.
+Each seed is one `timeloom run` in a lake that is kept (`--lake`): one that was cut short is resumed, one
+that is done is not done again. `--matrix COLUMN` compares the transition matrix of a categorical column.
 """
 
 from __future__ import annotations
