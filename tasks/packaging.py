@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import re
+from functools import cache
 from pathlib import Path
 
 from core.lake import CORE, code_digest, content_digest, file_digest
 
-# Everything that `core.generators.bundle` imports, and nothing of the training.
-MODULES = (
-    "__init__.py",
-    "errors.py",
-    "tensors.py",
-    "networks",
-    "generators/__init__.py",
-    "generators/base.py",
-    "generators/bundle.py",
-    "generators/module.py",
-    "generators/registry.py",
-    "generators/timegan/__init__.py",
-    "generators/timegan/model.py",
-    "prepare/__init__.py",
-    "prepare/encode.py",
-    "prepare/layout.py",
-    "prepare/scaler.py",
-    "prepare/series.py",
-)
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
 
 MODEL_SCRIPT = Path(__file__).with_name("registered_model.py")
 
 _CORE_IMPORT = re.compile(r"^(\s*)(from|import) core\b", re.MULTILINE)
+
+
+@cache
+def carried_modules() -> tuple[str, ...]:
+    """Files of `core/` that sampling needs, sorted: what `core.generators.bundle` imports, and so on.
+
+    Imports inside functions are left out: that is where generators import their training.
+    """
+    found: set[str] = set()
+    left = ["core.generators.bundle"]
+    while left:
+        name = left.pop()
+        path = _file_of(name)
+        if path is None or path in found:
+            continue
+        found.add(path)
+        left += [name.rpartition(".")[0], *_imported(path)]
+    return tuple(sorted(found))
+
+
+def _file_of(module: str) -> str | None:
+    """`core.errors` as `errors.py`, `core.networks` as `networks/__init__.py`; None for what is no module."""
+    inside = module.removeprefix("core").strip(".").replace(".", "/")
+    for path in (f"{inside}.py", f"{inside}/__init__.py".lstrip("/")):
+        if module and (CORE / path).is_file():
+            return path
+    return None
+
+
+def _imported(path: str) -> list[str]:
+    """Names in `core` that a file imports when it is loaded; some may be functions and classes."""
+    names: list[str] = []
+    for node in ast.parse((CORE / path).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name == "core" or name.startswith("core.")]
 
 
 def write_package(parent: Path) -> str:
@@ -40,21 +61,19 @@ def write_package(parent: Path) -> str:
     `core` is a common name: a user's own package of that name, or another version of this one, may be
     imported already where the model is loaded. So the copy is named by the digest of its source.
     """
-    name = f"timeloom_{code_digest(*MODULES)[:12]}"
-    for module in MODULES:
-        root = CORE / module
-        for source in [root] if root.is_file() else sorted(root.rglob("*.py")):
-            target = parent / name / source.relative_to(CORE)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            text = source.read_text(encoding="utf-8")
-            target.write_text(_CORE_IMPORT.sub(rf"\1\2 {name}", text), encoding="utf-8")
+    name = f"timeloom_{code_digest(*carried_modules())[:12]}"
+    for module in carried_modules():
+        target = parent / name / module
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = (CORE / module).read_text(encoding="utf-8")
+        target.write_text(_CORE_IMPORT.sub(rf"\1\2 {name}", text), encoding="utf-8")
     return name
 
 
 def packaging_digest() -> str:
     """Of everything that makes a package out of a generator's files."""
     return content_digest(
-        script=file_digest(MODEL_SCRIPT), this=file_digest(Path(__file__)), code=code_digest(*MODULES)
+        script=file_digest(MODEL_SCRIPT), this=file_digest(Path(__file__)), code=code_digest(*carried_modules())
     )
 
 

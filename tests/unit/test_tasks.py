@@ -18,7 +18,7 @@ from core.errors import BusyError, ConfigError, DataError, TimeloomError, Tracki
 from core.lake import CORE
 from core.training.metrics import Point
 from tasks.factory import is_retryable
-from tasks.packaging import pip_requirements, write_package
+from tasks.packaging import carried_modules, pip_requirements, write_package
 from tasks.tracking import CurveForwarder, TrackedRun, without_password
 
 
@@ -60,6 +60,14 @@ def test_the_package_of_a_model_imports_nothing_of_the_repository(tmp_path: Path
     assert write_package(tmp_path / "again") == name
     assert name.removeprefix("timeloom_").isalnum()
     assert (tmp_path / name / "errors.py").read_text() == (CORE / "errors.py").read_text()
+
+
+def test_a_model_carries_what_sampling_imports_and_no_training() -> None:
+    carried = set(carried_modules())
+    assert carried >= {"__init__.py", "errors.py", "generators/bundle.py", "generators/timegan/model.py"}
+    assert carried >= {"prepare/encode.py", "prepare/layout.py", "networks/recurrent.py", "tensors.py"}
+    assert not {path for path in carried if "training" in path}
+    assert not carried & {"config.py", "catalog.py", "prepare/build.py", "lake.py"}
 
 
 def test_the_package_of_a_model_loads_where_the_repository_is_not(tmp_path: Path) -> None:
