@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from core.catalog import DatasetConfig
 from core.errors import ConfigError
+from core.model_options import ComparisonConfig
 from core.schema import Section, validated
 
 Preset = Literal["quick", "paper"]
@@ -114,7 +115,12 @@ class TimeGANConfig(Section):
     )
 
 
-ModelConfig = TimeGANConfig
+ModelConfig = TimeGANConfig | ComparisonConfig
+_MODELS: dict[str, type[ModelConfig]] = {
+    model.model_fields["kind"].default: model for model in get_args(ModelConfig)
+}
+KINDS = tuple(_MODELS)
+"""Generators there are, by `model.kind`."""
 
 
 class OptimizerGroup(Section):
@@ -329,10 +335,17 @@ class JobConfig(Section):
 
     dataset: DatasetConfig
     window: WindowConfig = WindowConfig()
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default=TimeGANConfig(), discriminator="kind")
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     registry: RegistryConfig = RegistryConfig()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _timegan_unless_said(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "kind" not in value:
+            return {"kind": TimeGANConfig.model_fields["kind"].default, **value}
+        return value
 
     @property
     def model_name(self) -> str:
@@ -354,19 +367,43 @@ def build_job(
 ) -> JobConfig:
     """A job from a dataset, a preset, then `values` (nested), then `key=value` overrides, then the seed.
 
+    What a preset says of the model is TimeGAN's size; another `model.kind` starts from its own defaults.
+
     Raises:
         ConfigError: an unknown preset or key (the nearest valid one is suggested) or a value out of range.
     """
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}: choose one of {', '.join(get_args(Preset))}")
     tree: dict[str, Any] = {"dataset": dataset.model_dump(exclude_unset=True)}
-    _merge(tree, PRESETS[preset])
-    _merge(tree, values or {})
-    for override in overrides:
-        _merge(tree, parse_override(override))
+    layers = [values or {}, *map(parse_override, overrides)]
+    timegan = _kind(layers) == TimeGANConfig.model_fields["kind"].default
+    _merge(tree, {key: part for key, part in PRESETS[preset].items() if timegan or key != "model"})
+    for layer in layers:
+        _merge(tree, layer)
     if seed is not None:
         _merge(tree, {"training": {"seed": seed}, "evaluation": {"seed": seed}})
     return validated(JobConfig, tree)
+
+
+def with_model(job: JobConfig, kind: str) -> JobConfig:
+    """The job for another kind of generator: its defaults, given the same conditions.
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    if job.model.kind == kind:
+        return job
+    return job.model_copy(update={"model": _MODELS[kind](condition=job.model.condition)})
+
+
+def _kind(layers: Iterable[Mapping[str, Any]]) -> Any:
+    """The kind of generator that the last layer that names one names."""
+    kind: Any = TimeGANConfig.model_fields["kind"].default
+    for layer in layers:
+        model = layer.get("model")
+        if isinstance(model, Mapping) and "kind" in model:
+            kind = model["kind"]
+    return kind
 
 
 def parse_override(text: str) -> dict[str, Any]:

@@ -44,7 +44,11 @@ def page() -> str:
     ]
     for section, field in JobConfig.model_fields.items():
         if section != "dataset":
-            parts += ["", f"## `{section}`\n", *table(field.annotation, f"{section}.")]
+            kinds = [model for model in get_args(field.annotation) if is_model(model)]
+            parts += ["", f"## `{section}`", *([] if kinds else ["", *table(field.annotation, f"{section}.")])]
+            for model in kinds:
+                kind, told = model.model_fields["kind"].default, (model.__doc__ or "").splitlines()[0]
+                parts += ["", f"### `{section}` of kind `{kind}`\n", f"{told}\n", *table(model, f"{section}.")]
     parts += ["", "## Dataset files (and `dataset.`)\n", *table(DatasetConfig, "")]
     parts += ["", "## Machine settings (environment)\n", *table(Settings, "TIMELOOM_", upper=True)]
     parts += [

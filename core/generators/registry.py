@@ -9,10 +9,17 @@ from typing import Any
 
 from core.errors import StorageError
 from core.generators.base import Generator
+from core.generators.crnngan import CRNNGAN
+from core.generators.forcing import PForcing, TForcing
+from core.generators.rcgan import RCGAN
 from core.generators.timegan import TimeGAN
+from core.generators.wavegan import WaveGAN
+from core.generators.wavenet import WaveNet
 from core.prepare.layout import Channels
 
-GENERATORS: dict[str, type[Generator]] = {TimeGAN.kind: TimeGAN}
+GENERATORS: dict[str, type[Generator]] = {
+    generator.kind: generator for generator in (TimeGAN, RCGAN, CRNNGAN, TForcing, PForcing, WaveNet, WaveGAN)
+}
 
 
 def new_generator(options: Mapping[str, Any], *, length: int, channels: Channels, seed: int) -> Generator:

@@ -1,0 +1,159 @@
+"""Sections `model` of the comparison methods: keyword arguments of their classes in `core.generators`.
+
+Defaults are the methods' papers', sizes the TimeGAN paper's; docs/comparison.md explains them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from core.schema import Section
+
+Cell = Annotated[
+    Literal["gru", "lstm", "lstm_ln"],
+    Field(description="Recurrent cell; `lstm_ln` is the layer-normalised LSTM."),
+]
+Condition = Annotated[
+    tuple[str, ...], Field(description="Static columns whose value is given to the generator, not generated.")
+]
+Components = Annotated[
+    int, Field(ge=1, le=64, description="Components of the mixture that a step is drawn from.")
+]
+Dropout = Annotated[float, Field(ge=0, lt=1, description="Dropout between layers, in training only.")]
+Hidden = Annotated[
+    int | None,
+    Field(ge=1, le=1024, description="Width of the recurrent layers; 4 times the channels if empty."),
+]
+Layers = Annotated[int, Field(ge=1, le=16, description="Recurrent layers of each network.")]
+Noise = Annotated[
+    int | None,
+    Field(ge=1, le=1024, description="Width of the noise at each step; as many as channels if empty."),
+]
+OneHotGradient = Annotated[
+    Literal["soft", "identity"],
+    Field(description="Straight-through gradient of a hard category: through the softmax or as is."),
+]
+RecurrentDropout = Annotated[
+    float, Field(ge=0, lt=1, description="Variational dropout of recurrent states, in training only.")
+]
+
+
+class RCGANConfig(Section):
+    """RCGAN: recurrent generator and discriminator, noise at each step."""
+
+    kind: Literal["rcgan"] = Field(default="rcgan", description="Which generator to train.")
+    hidden: Hidden = None
+    layers: Layers = 3
+    cell: Cell = "gru"
+    noise: Noise = None
+    noise_kind: Literal["gaussian", "uniform"] = Field(default="gaussian", description="N(0, 1) or U[0, 1).")
+    bidirectional: bool = Field(default=False, description="The discriminator reads both ways.")
+    discriminator_steps: int = Field(default=1, ge=1, le=100, description="Of the discriminator an iteration.")
+    generator_steps: int = Field(default=1, ge=1, le=100, description="Of the generator an iteration.")
+    condition: Condition = ()
+    one_hot_gradient: OneHotGradient = "soft"
+    dropout: Dropout = 0.0
+    recurrent_dropout: RecurrentDropout = 0.0
+
+
+class CRNNGANConfig(Section):
+    """C-RNN-GAN: the generator reads its own last step, the discriminator both ways."""
+
+    kind: Literal["crnngan"] = Field(default="crnngan", description="Which generator to train.")
+    hidden: Hidden = None
+    layers: Layers = 3
+    cell: Cell = "gru"
+    noise: Noise = None
+    feature_matching: bool = Field(
+        default=False, description="The generator matches the discriminator's last layer instead."
+    )
+    freezing: float = Field(
+        default=0.7, ge=0, lt=1, description="A network rests below this share of the other's loss; 0: never."
+    )
+    l2: float = Field(default=1e-4, ge=0, description="Weight of the sum of squared weights.")
+    pretraining: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of the iterations that pretrain the generator."
+    )
+    condition: Condition = ()
+    one_hot_gradient: OneHotGradient = "soft"
+
+
+class TForcingConfig(Section):
+    """T-Forcing: a recurrent network's distribution of the next step, by maximum likelihood."""
+
+    kind: Literal["tforcing"] = Field(default="tforcing", description="Which generator to train.")
+    hidden: Hidden = None
+    layers: Layers = 3
+    cell: Cell = "gru"
+    components: Components = 5
+    condition: Condition = ()
+    dropout: Dropout = 0.0
+    recurrent_dropout: RecurrentDropout = 0.0
+
+
+class PForcingConfig(Section):
+    """P-Forcing: T-Forcing that behaves alike on real steps and its own, by a discriminator."""
+
+    kind: Literal["pforcing"] = Field(default="pforcing", description="Which generator to train.")
+    hidden: Hidden = None
+    layers: Layers = 3
+    cell: Cell = "gru"
+    components: Components = 5
+    adversarial: float = Field(default=1.0, ge=0, description="Weight of the discriminator's answer.")
+    teacher_term: bool = Field(default=False, description="Taught runs shall look like free ones, too.")
+    discriminator_accuracy: float = Field(
+        default=0.99, gt=0, le=1, description="The discriminator steps while it is right less often."
+    )
+    generator_accuracy: float = Field(
+        default=0.75, ge=0, le=1, description="Its gradient is used while it is right more often."
+    )
+    condition: Condition = ()
+
+
+class WaveNetConfig(Section):
+    """WaveNet: dilated causal convolutions, by maximum likelihood."""
+
+    kind: Literal["wavenet"] = Field(default="wavenet", description="Which generator to train.")
+    residual: int = Field(default=32, ge=1, le=1024, description="Channels of the residual stream.")
+    skip: int = Field(default=64, ge=1, le=4096, description="Channels of the skip connections.")
+    kernel: int = Field(default=2, ge=2, le=64, description="Steps that a convolution reads.")
+    stacks: int = Field(default=2, ge=1, le=16, description="How often the dilations are gone through.")
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None, min_length=1, description="Of one stack; 1, 2, 4, ... until it sees the window if empty."
+    )
+    components: Components = 5
+    condition: Condition = ()
+
+
+class WaveGANConfig(Section):
+    """WaveGAN: strided convolutions against a Wasserstein critic."""
+
+    kind: Literal["wavegan"] = Field(default="wavegan", description="Which generator to train.")
+    width: int = Field(default=64, ge=1, le=1024, description="Channels of the critic's first layer.")
+    kernel: int = Field(default=25, ge=2, le=256, description="Steps that a convolution reads, >= `stride`.")
+    stride: int = Field(default=4, ge=2, le=16, description="Factor of each layer.")
+    layers: int | None = Field(
+        default=None, ge=1, le=10, description="Convolutions of each network; down to 4 steps if empty."
+    )
+    noise: int = Field(default=100, ge=1, le=4096, description="Width of the noise, one vector a window.")
+    phase_shuffle: int = Field(
+        default=2, ge=0, le=64, description="Most steps that the critic's inner layers are moved by; 0: never."
+    )
+    critic_steps: int = Field(default=5, ge=1, le=100, description="Of the critic an iteration.")
+    gradient_penalty: float = Field(default=10.0, ge=0, description="Weight of WGAN-GP's penalty.")
+    betas: tuple[float, float] | None = Field(
+        default=(0.5, 0.9), description="Of Adam; `training.optimizer.betas` if empty."
+    )
+    condition: Condition = ()
+    one_hot_gradient: OneHotGradient = "soft"
+
+    @model_validator(mode="after")
+    def _kernel_covers_stride(self) -> Self:
+        if self.kernel < self.stride:
+            raise ValueError(f"expected kernel >= stride, got {self.kernel} and {self.stride}")
+        return self
+
+
+ComparisonConfig = RCGANConfig | CRNNGANConfig | TForcingConfig | PForcingConfig | WaveNetConfig | WaveGANConfig
