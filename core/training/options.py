@@ -1,7 +1,8 @@
 """Section `training` of the configuration, where it is read without the configuration's models.
 
 What trains must run with torch and the array libraries alone (docs/architecture.md), so the defaults of
-`core.config.TrainingConfig` stand here a second time; a test compares them.
+`core.config.TrainingConfig` stand here a second time; a test compares them. What one generator alone reads, as
+TimeGAN its losses, is not here.
 """
 
 from __future__ import annotations
@@ -19,18 +20,6 @@ DEFAULTS: Options = {
     "joint_iterations": 10_000,
     "batch_size": 128,
     "learning_rate": 1e-3,
-    "losses": {
-        "reconstruction": 10.0,
-        "supervised_embedder": None,
-        "supervised_generator": None,
-        "supervised_root": None,
-        "moments": None,
-        "gamma": 1.0,
-        "gradient_penalty": 0.0,
-    },
-    "discriminator_rule": "threshold",
-    "discriminator_threshold": 0.15,
-    "discriminator_accuracy": 0.8,
     "optimizer": {
         "kind": "adam",
         "betas": (0.9, 0.999),
@@ -63,7 +52,7 @@ DEFAULTS: Options = {
 
 
 def training_options(given: Mapping[str, Any]) -> Options:
-    """All options: what is given over the defaults.
+    """What every training reads: what is given over the defaults.
 
     Keys and values are not checked again: `core.config` did, before anything was started.
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from core.errors import (
     BusyError,
     ConfigError,
+    StorageError,
     TrainingDivergedError,
     TrainingError,
     TrainingInterruptedError,
@@ -33,13 +34,21 @@ from core.lake import CORE, exclusive
 from core.prepare.layout import Channels
 from core.prepare.series import PreparedSeries
 from core.tensors import read_tensors
-from core.training.checkpoints import Position, load_latest_checkpoint, save_checkpoint
-from core.training.child import Progress, finished, job_key, run_training
+from core.training.checkpoints import (
+    Position,
+    load_best,
+    load_latest_checkpoint,
+    save_best,
+    save_checkpoint,
+)
+from core.training.child import Progress, finished, job_key, run_training, training_code
 from core.training.device import resolve_device
-from core.training.job import TrainingJob
+from core.training.job import TrainingJob, check_job
 from core.training.loop import LoopOptions, train
 from core.training.metrics import Point, read_points
+from core.training.selection import Best
 from tests.conftest import Write
+from tests.unit.toy_generator import toy_training, whole
 
 TRAINING: dict[str, Any] = {
     "embedding_iterations": 40,
@@ -267,3 +276,94 @@ def test_missing_devices_are_refused_and_auto_finds_one() -> None:
         resolve_device("cuda:99")
     with pytest.raises(ConfigError, match="TIMELOOM_DEVICE"):
         resolve_device("abacus")
+
+
+def test_the_last_checkpoints_are_kept_as_many_as_asked(tmp_path: Path) -> None:
+    for keep in (1, 3):
+        tmp_folder = tmp_path / str(keep)
+        for step in range(1, 6):
+            save_checkpoint(tmp_folder, Position(0, step, 1.0), {"a": torch.zeros(1)}, keep)
+        names = sorted(path.name for path in tmp_folder.glob("*.safetensors"))
+        assert names == [f"0-{step:09d}.safetensors" for step in range(6 - keep, 6)]
+
+
+def test_best_weights_are_no_checkpoint_and_no_checkpoint_drops_them(tmp_path: Path) -> None:
+    best = Best(phase=2, step=50, distance=0.25)
+    save_best(tmp_path, best, {"a": torch.arange(3)})
+    for step in range(1, 5):
+        save_checkpoint(tmp_path, Position(0, step, 1.0), {"a": torch.zeros(1)})
+    assert torch.equal(load_best(tmp_path, best)["a"], torch.arange(3))
+    found = load_latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found[0].step == 4
+    (tmp_path / "best.safetensors").write_bytes(b"damaged")
+    with pytest.raises(StorageError, match="SHA-256"):
+        load_best(tmp_path, best)
+
+
+@pytest.mark.parametrize("none", ["embedding_iterations", "joint_iterations"])
+def test_a_phase_may_have_no_iterations(none: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    training = toy_training({none: 0})
+    result = train(training, tmp_path / "run", LoopOptions())
+    done = {phase.name: phase.iterations for phase in training.phases if phase.iterations}
+    assert result.iterations == done
+    again = train(toy_training({none: 0}), tmp_path / "run", LoopOptions())
+    assert again.resumed
+    assert again.iterations == done
+
+
+def test_windows_per_second_are_batches_over_time(tmp_path: Path) -> None:
+    whole({}, tmp_path / "run")
+    for point in read_points(tmp_path / "run" / "metrics.jsonl")[0]:
+        seconds = point.values["milliseconds_per_step"] / 1000
+        assert point.values["windows_per_second"] == pytest.approx(8 / seconds)
+
+
+def test_bf16_is_refused_without_a_gpu() -> None:
+    with pytest.raises(ConfigError, match=r"training\.precision=bf16 needs a GPU, this training runs on cpu"):
+        toy_training(precision="bf16")
+
+
+def test_a_job_of_bf16_on_a_cpu_is_refused_before_it_starts(job: TrainingJob) -> None:
+    check_job(job, 100)
+    with pytest.raises(ConfigError, match="bf16"):
+        check_job(replace(job, training={**TRAINING, "precision": "bf16"}), 100)
+
+
+def test_deterministic_is_torchs_own_mode() -> None:
+    code = (
+        "import torch; from core.training.job import be_deterministic; be_deterministic();"
+        "print(torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CORE.parent, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_cublas_is_told_in_the_childs_environment(
+    job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deterministic: bool
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    seen: dict[str, str] = {}
+
+    def refuse(*_: Any, env: dict[str, str], **__: Any) -> Any:
+        seen.update(env)
+        raise OSError("no child today")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(OSError, match="no child today"):
+        run_training(replace(job, training={**TRAINING, "deterministic": deterministic}), tmp_path / "run")
+    assert seen.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+
+
+def test_the_key_covers_all_code_that_trains() -> None:
+    """What a training imports of core is in its key, but for what only watches it or serves everything."""
+    code = (
+        "import sys; import core.training.job;"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.partition('.')[0] == 'core'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CORE.parent, capture_output=True, text=True)
+    imported = {Path(name).relative_to(CORE).as_posix() for name in done.stdout.split()}
+    left_out = imported - set(training_code())
+    assert left_out == {"__init__.py", "errors.py", "lake.py", "prepare/__init__.py", "training/metrics.py"}
