@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from core.catalog import DatasetConfig, Relation, list_datasets, load_dataset
-from core.config import PRESETS, JobConfig, build_job, parse_override
+from core.config import KINDS, PRESETS, JobConfig, build_job, parse_override, with_model
 from core.errors import ConfigError
 from core.generators.registry import new_generator
+from core.prepare.layout import Channels
 from core.settings import PROJECT_ROOT, Settings
 
 SP500 = DatasetConfig.model_validate({"name": "sp500", "source": {"kind": "arch", "table": "sp500"}})
@@ -87,8 +88,17 @@ def test_flat_names_every_leaf() -> None:
 
 def test_the_model_section_is_what_its_generator_takes() -> None:
     job = build_job(SP500, overrides=["model.hidden=5", "model.layers=2", "model.noise=7"])
-    generator = new_generator(job.model.model_dump(), length=8, features=3, seed=0)
-    assert generator.sample(2, 0).shape == (2, 8, 3)
+    channels = Channels.continuous(3)
+    generator = new_generator(job.model.model_dump(), length=8, channels=channels, seed=0)
+    assert generator.sample(2, 0).values.shape == (2, 8, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_the_configuration_is_a_generator(kind: str) -> None:
+    job = with_model(build_job(SP500), kind)
+    assert job.model.kind == kind
+    generator = new_generator(job.model.model_dump(), length=8, channels=Channels.continuous(3), seed=0)
+    assert generator.sample(2, 0).values.shape == (2, 8, 3)
 
 
 def test_every_catalogue_entry_loads() -> None:

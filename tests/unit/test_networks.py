@@ -95,6 +95,33 @@ def test_heads_give_valid_channels_whatever_comes_in() -> None:
     torch.testing.assert_close(relaxed[..., :3], torch.sigmoid(raw[..., :3]))
 
 
+def test_drawn_choices_come_with_their_probabilities() -> None:
+    n, raw = 40_000, torch.tensor([0.3, 1.2, -0.7, 0.5, -1.0, 2.0])
+    drawn = OutputHead(BLOCKS).drawn(raw.expand(n, -1), torch.rand(n, 6, generator=rng()))
+    torch.testing.assert_close(drawn[:, 0], raw[0].sigmoid().expand(n))
+    shares = drawn.mean(0)
+    present = raw[2].sigmoid()
+    expected = torch.cat([raw[1:3].sigmoid(), raw[3:].softmax(0) * present])
+    torch.testing.assert_close(shares[1:], expected, atol=0.01, rtol=0)
+    assert torch.equal(drawn[:, 3:].sum(-1), drawn[:, 2])
+    edge = OutputHead(BLOCKS).drawn(raw.expand(2, -1), torch.tensor([[0.0] * 6, [1.0] * 6]))
+    assert edge.isfinite().all()
+
+
+def test_unlikelihood_is_the_negative_log_likelihood_by_hand() -> None:
+    raw = torch.tensor([[0.3, 1.2, -0.7, 0.5, -1.0, 2.0]] * 2)
+    X = torch.tensor([[0.9, 1.0, 1.0, 0.0, 1.0, 0.0], [0.1, 0.0, 0.0, 0.0, 0.0, 0.0]])
+
+    def logistic(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    total = sum(math.exp(x) for x in (0.5, -1.0, 2.0))
+    first = (logistic(0.3) - 0.9) ** 2 - math.log(logistic(1.2)) - math.log(logistic(-0.7))
+    first -= math.log(math.exp(-1.0) / total)
+    second = (logistic(0.3) - 0.1) ** 2 - math.log(1 - logistic(1.2)) - math.log(1 - logistic(-0.7))
+    torch.testing.assert_close(OutputHead(BLOCKS).unlikelihood(raw, X), torch.tensor([[first], [second]]))
+
+
 CELLS = [
     RecurrentOptions(),
     RecurrentOptions(reset_gate="before"),

@@ -389,3 +389,37 @@ def test_the_two_variants_differ_where_the_paper_and_its_code_do() -> None:
     torch.testing.assert_close(wiener.var(dim=(0, 2)), time, atol=0.02, rtol=0)
     increments = wiener.diff(dim=1)
     assert (increments[:, 0] * increments[:, 1]).mean().abs() < 1e-3
+
+
+def test_drawn_categories_follow_the_chain_that_was_learnt() -> None:
+    """A Markov chain of three states: what is generated has its transition matrix."""
+    chain = np.array([[0.7, 0.25, 0.05], [0.05, 0.15, 0.8], [0.5, 0.1, 0.4]])
+    rng, n, length = np.random.default_rng(0), 800, 10
+    states = np.zeros((n, length), dtype=np.int64)
+    states[:, 0] = rng.integers(0, 3, n)
+    for t in range(1, length):
+        states[:, t] = (rng.random((n, 1)) > chain[states[:, t - 1]].cumsum(1)).sum(1)
+    values = np.eye(3, dtype=np.float32)[states.reshape(-1)]
+    none = np.empty((n, 0), np.float32)
+    channels = Channels((Block("one_hot", 3),))
+    windows = Windows(values, np.arange(n) * length, length, channels, np.full(n, length), none, none)
+    model = TimeGAN(length=length, channels=channels, variant="paper", hidden=8, layers=1)
+    options = OPTIONS | {"batch_size": 64, "learning_rate": 5e-3}
+    training = TimeGANTraining(model, windows, options, torch.device("cpu"))
+    for phase, steps in zip(training.phases, (200, 300, 60), strict=True):
+        for _ in range(steps):
+            phase.step()
+    made = model.sample(2000, 0).values
+    assert (np.sort(made, axis=2) == [0, 0, 1]).all()
+    got = made.argmax(2)
+    counts = np.zeros((3, 3))
+    np.add.at(counts, (got[:, :-1].reshape(-1), got[:, 1:].reshape(-1)), 1)
+    np.testing.assert_allclose(counts / counts.sum(1, keepdims=True), chain, atol=0.1)
+    assert np.abs(counts / counts.sum(1, keepdims=True) - chain).mean() < 0.05
+
+
+def test_drawing_needs_a_generator_that_is_decoded_step_by_step() -> None:
+    channels = Channels((Block("one_hot", 3),))
+    with pytest.raises(ConfigError, match=r"model.supervision=generator"):
+        TimeGAN(length=4, channels=channels, discrete="drawn")
+    TimeGAN(length=4, channels=THREE, discrete="drawn")  # nothing to draw

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.generators.base import Training
 from core.generators.module import TorchGenerator
 from core.networks.heads import OutputHead
@@ -32,12 +33,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "supervision": "supervisor",
         "recovery": "recurrent",
         "bidirectional": False,
+        "discrete": "likeliest",
     },
     "paper": {
         "noise_kind": "wiener",
         "supervision": "generator",
         "recovery": "feedforward",
         "bidirectional": True,
+        "discrete": "drawn",
     },
 }
 
@@ -52,6 +55,8 @@ class Latents:
     """As the supervisor corrects it; the same without a supervisor."""
     static: Tensor
     """Shape (batch, static latent width), (batch, 0) without static columns."""
+    X_hat: Tensor | None = None
+    """Shape (batch, steps, channels): what was drawn on the way, None where nothing is drawn."""
 
 
 class TimeGAN(TorchGenerator):
@@ -75,6 +80,10 @@ class TimeGAN(TorchGenerator):
             what the generator makes; or `generator`, one autoregressive network g(h_S, h_{t-1}, z_t).
         recovery: `recurrent`, or `feedforward`: the same layers at each step.
         bidirectional: The discriminator reads both ways.
+        discrete: What becomes of discrete columns: the `likeliest` choice is decoded from the latents at the
+            end; or a choice is `drawn` at each step by its probability, and what was drawn is embedded before
+            the next one. The latter needs `supervision: generator` and `recovery: feedforward`. Without
+            discrete columns there is no difference.
         latent_static: Width of the static latent; `hidden` if None.
         one_hot_gradient: See `core.networks.straight_through.one_hot`.
         dropout: Between layers, in training.
@@ -100,6 +109,7 @@ class TimeGAN(TorchGenerator):
         supervision: str | None = None,
         recovery: str | None = None,
         bidirectional: bool | None = None,
+        discrete: str | None = None,
         latent_static: int | None = None,
         one_hot_gradient: Gradient = "soft",
         dropout: float = 0.0,
@@ -112,6 +122,7 @@ class TimeGAN(TorchGenerator):
             "supervision": supervision,
             "recovery": recovery,
             "bidirectional": bidirectional,
+            "discrete": discrete,
         }
         chosen = VARIANTS[variant] | {name: value for name, value in chosen.items() if value is not None}
         self.static_channels = width(channels.static)
@@ -135,6 +146,12 @@ class TimeGAN(TorchGenerator):
         self.noise_kind: NoiseKind = chosen["noise_kind"]
         self.supervised_generator = chosen["supervision"] == "generator"
         self.head = OutputHead(channels.temporal, one_hot_gradient)
+        self.draws = chosen["discrete"] == "drawn" and self.head.discrete
+        if self.draws and (chosen["supervision"], chosen["recovery"]) != ("generator", "feedforward"):
+            raise ConfigError(
+                "model.discrete=drawn needs model.supervision=generator and model.recovery=feedforward: a step "
+                "is decoded before the next one is generated"
+            )
         self.static_head = OutputHead(channels.static, one_hot_gradient)
         self.static_width = options["latent_static"] if channels.static else 0
         self.context_width = self.static_width + width(channels.condition)
@@ -225,6 +242,8 @@ class TimeGAN(TorchGenerator):
         """Latents from noise: E_hat = g(h_S, z), H_hat = supervisor(E_hat)."""
         static = self.generate_static(noise, condition)
         context = self.context(static, condition)
+        if self.draws:
+            return self._drawn_loop(beside(noise[0], context), context, noise[-1], static)
         if self.supervised_generator:
             H_hat = self._open_loop(beside(noise[0], context))
             return Latents(H_hat, H_hat, static)
@@ -263,18 +282,45 @@ class TimeGAN(TorchGenerator):
         """See `core.generators.module.TorchGenerator`."""
         latents = self.generate(noise, condition)
         static = self.static_head(self.static_recovery(latents.static)) if self.static_width else latents.static
-        return self.head(self.recovery(latents.H_hat)), static
+        return self.decoded(latents), static
+
+    def decoded(self, latents: Latents) -> Tensor:
+        """X_hat = r_X(H_hat), with valid choices."""
+        X_hat: Tensor = self.head(self.recovery(latents.H_hat)) if latents.X_hat is None else latents.X_hat
+        return X_hat
 
     def noise(self, n: int, rng: torch.Generator) -> tuple[Tensor, ...]:
-        """Z of shape (n, length, noise) and, with static columns, Z_S of shape (n, static latent width)."""
+        """What a window is made from.
+
+        Z, shape (n, length, noise); with static columns Z_S, shape (n, static latent width); where choices are
+        drawn what they are drawn by, U[0, 1) of shape (n, length, channels).
+        """
         shape = (n, self.length, self.noise_width)
         draw = torch.rand if self.noise_kind == "uniform" else torch.randn
         Z = draw(shape, generator=rng, device=rng.device)
         if self.noise_kind == "wiener":
             Z = Z.cumsum(dim=1) / self.length**0.5
-        if not self.static_width:
-            return (Z,)
-        return Z, draw((n, self.static_width), generator=rng, device=rng.device)
+        parts = [Z]
+        if self.static_width:
+            parts.append(draw((n, self.static_width), generator=rng, device=rng.device))
+        if self.draws:
+            shape = (n, self.length, self.channels.features)
+            parts.append(torch.rand(shape, generator=rng, device=rng.device))
+        return tuple(parts)
+
+    def _drawn_loop(self, given: Tensor, context: Tensor, uniform: Tensor, static: Tensor) -> Latents:
+        """h_{t-1} is the embedding of what was drawn, as it is of what was real in the supervised loss."""
+        moves = self.generator.recurrent.start(len(given), given)
+        embeds = self.embedder.recurrent.start(len(given), given)
+        h = given.new_zeros(len(given), self.options["hidden"])
+        made: list[tuple[Tensor, Tensor, Tensor]] = []
+        for step, u in zip(given.unbind(1), uniform.unbind(1), strict=True):
+            e, moves = self.generator.step(torch.cat([step, h], dim=1), moves)
+            x = self.head.drawn(self.recovery(e), u)
+            h, embeds = self.embedder.step(torch.cat([x, context], dim=1), embeds)
+            made.append((e, h, x))
+        E_hat, H_hat, X_hat = (torch.stack(part, dim=1) for part in zip(*made, strict=True))
+        return Latents(E_hat, H_hat, static, X_hat)
 
     def _open_loop(self, given: Tensor) -> Tensor:
         states = self.generator.recurrent.start(len(given), given)

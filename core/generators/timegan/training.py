@@ -16,7 +16,7 @@ from core.generators.timegan.losses import (
     moment_error,
     weighted_mean,
 )
-from core.generators.timegan.model import beside
+from core.generators.timegan.model import Latents, beside
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 from core.training.batches import Batch
@@ -62,7 +62,6 @@ class TimeGANTraining(NetworkTraining):
         super().__init__(model, windows, options, device, solvers)
         self.movers = solvers
         self.objective = Objective.resolve(model.variant, options.get("losses", {}))
-        self.sees_decoded = options.get("discriminator_sees", "latents") == "decoded"
         self.rule: str = options.get("discriminator_rule", "threshold")
         self.threshold = float(options.get("discriminator_threshold", 0.15))
         self.accuracy = float(options.get("discriminator_accuracy", 0.8))
@@ -114,15 +113,12 @@ class TimeGANTraining(NetworkTraining):
         """Generator and supervisor against a fixed discriminator; `H`, `h_S`: of the batch, detached."""
         model, objective = self.model, self.objective
         with self.moving(*self.movers["generator"]):
-            E_hat, H_hat, fake_static, supervised = self._generate_and_supervise(batch, H, h_S, noise)
-            context = model.context(fake_static, batch.condition)
-            X_hat = model.head(model.recovery(H_hat)) if objective.moments or self.sees_decoded else None
-            seen = H_hat if X_hat is None or not self.sees_decoded else model.embed(X_hat, context)
-            fake, fake_latent = self._logits(E_hat, seen, context, batch)
-            moments = self._moments(batch, X_hat, fake_static)
+            latents, supervised = self._generate_and_supervise(batch, H, h_S, noise)
+            fake, fake_latent = self._logits(latents, batch)
+            moments = self._moments(batch, latents) if objective.moments else None
             loss = objective.generator_loss(fake, fake_latent, supervised, moments, batch.rows)
             if model.static_width:
-                static_logits = model.discriminate_static(fake_static, batch.condition)
+                static_logits = model.discriminate_static(latents.static, batch.condition)
                 loss = loss + adversarial_error(static_logits, real=True)
             self.step("generator", loss)
         named = {"generator": loss.detach(), "supervised": supervised.detach()}
@@ -143,12 +139,9 @@ class TimeGANTraining(NetworkTraining):
             with torch.no_grad():
                 H, h_S = self._embed(batch)
                 latents = model.generate(noise, batch.condition)
-                real_context = model.context(h_S, batch.condition)
-                fake_context = model.context(latents.static, batch.condition)
-                seen = latents.H_hat
-                if self.sees_decoded:
-                    seen = model.embed(model.head(model.recovery(latents.H_hat)), fake_context)
-            kinds = [H, seen] + ([latents.E_hat] if objective.gamma else [])
+            real_context = model.context(h_S, batch.condition)
+            fake_context = model.context(latents.static, batch.condition)
+            kinds = [H, latents.H_hat] + ([latents.E_hat] if objective.gamma else [])
             contexts = [real_context] + [fake_context] * (len(kinds) - 1)
             logits = model.discriminate(
                 torch.cat(kinds), torch.cat(contexts), _repeated(batch.lengths, len(kinds))
@@ -190,42 +183,43 @@ class TimeGANTraining(NetworkTraining):
 
     def _supervised(self, batch: Batch, H: Tensor, h_S: Tensor, Z: Tensor) -> Tensor:
         target, prediction = self.model.supervise(H, self.model.context(h_S, batch.condition), Z)
+        if self.model.draws:
+            # A mean latent is no category: probabilities are learnt, by which the next step is drawn.
+            unlikelihood = self.model.head.unlikelihood(self.model.recovery(prediction), batch.X)
+            return weighted_mean(unlikelihood, batch.rows)
         return self.objective.error(target, prediction, _last(batch.rows, target.shape[1]))
 
     def _generate_and_supervise(
         self, batch: Batch, H: Tensor, h_S: Tensor, noise: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """E_hat, H_hat, the static latent, and the supervised error on real latents."""
+    ) -> tuple[Latents, Tensor]:
+        """What is generated, and the supervised error on real latents."""
         model = self.model
         if model.supervised_generator:
             latents = model.generate(noise, batch.condition)
-            supervised = self._supervised(batch, H, h_S, noise[0])
-            return latents.E_hat, latents.H_hat, latents.static, supervised
+            return latents, self._supervised(batch, H, h_S, noise[0])
         static = model.generate_static(noise, batch.condition)
         fake, real = (model.context(latent, batch.condition) for latent in (static, h_S))
         E_hat = model.generator(beside(noise[0], fake))
         both = beside(torch.cat([E_hat, H]), torch.cat([fake, real]))
         H_hat, H_supervised = model.supervisor(both).chunk(2)
         supervised = self.objective.error(H[:, 1:], H_supervised[:, :-1], _last(batch.rows, H.shape[1] - 1))
-        return E_hat, H_hat, static, supervised
+        return Latents(E_hat, H_hat, static), supervised
 
-    def _logits(
-        self, E_hat: Tensor, seen: Tensor, context: Tensor, batch: Batch
-    ) -> tuple[Tensor, Tensor | None]:
-        """Of what is seen of `H_hat` and, where the second adversarial term counts, of `E_hat`, in one pass."""
+    def _logits(self, latents: Latents, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Of `H_hat` and, where the second adversarial term counts, of `E_hat`, in one pass."""
+        context = self.model.context(latents.static, batch.condition)
         if not self.objective.gamma:
-            return self.model.discriminate(seen, context, batch.lengths), None
-        both, lengths = torch.cat([seen, E_hat]), _repeated(batch.lengths, 2)
+            return self.model.discriminate(latents.H_hat, context, batch.lengths), None
+        both, lengths = torch.cat([latents.H_hat, latents.E_hat]), _repeated(batch.lengths, 2)
         fake, fake_latent = self.model.discriminate(both, context.repeat(2, 1), lengths).chunk(2)
         return fake, fake_latent
 
-    def _moments(self, batch: Batch, X_hat: Tensor | None, fake_static: Tensor) -> Tensor | None:
-        if X_hat is None or not self.objective.moments:
-            return None
+    def _moments(self, batch: Batch, latents: Latents) -> Tensor:
         model = self.model
-        error = moment_error(batch.X, X_hat, batch.rows)
+        error = moment_error(batch.X, model.decoded(latents), batch.rows)
         if model.static_width:
-            error = error + moment_error(batch.static, model.static_head(model.static_recovery(fake_static)))
+            static = model.static_head(model.static_recovery(latents.static))
+            error = error + moment_error(batch.static, static)
         return error
 
     def _static_discriminator_loss(self, real: Tensor, fake: Tensor, condition: Tensor) -> Tensor:
