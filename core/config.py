@@ -96,6 +96,11 @@ class TimeGANConfig(Section):
     bidirectional: bool | None = Field(
         default=None, description="The discriminator reads both ways: no (code) or yes (paper)."
     )
+    discrete: Literal["likeliest", "drawn"] | None = Field(
+        default=None,
+        description="Discrete columns: the likeliest choice (code), or drawn by its probability and fed back "
+        "step by step (paper; needs supervision=generator and recovery=feedforward).",
+    )
     latent_static: int | None = Field(
         default=None, ge=1, le=1024, description="Width of the static latent; `hidden` if empty."
     )
@@ -260,11 +265,6 @@ class TrainingConfig(Section):
     batch_size: int = Field(default=128, ge=2, description="Windows in a batch.")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Step size, all networks.")
     losses: LossConfig = LossConfig()
-    discriminator_sees: Literal["latents", "decoded"] = Field(
-        default="latents",
-        description="TimeGAN: the generator's latents (paper and code), or the embedding of the window that is "
-        "decoded from them, in which categories are chosen already: better for discrete columns.",
-    )
     discriminator_rule: Literal["threshold", "always", "accuracy"] = Field(
         default="threshold",
         description="The discriminator steps while its loss is above `discriminator_threshold` (code), at "
