@@ -385,6 +385,18 @@ def build_job(
     return validated(JobConfig, tree)
 
 
+def checked_kinds(kinds: Iterable[str] | None) -> tuple[str, ...]:
+    """The kinds of generators asked for, each once; every one if none is.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    chosen = tuple(dict.fromkeys(kinds or KINDS))
+    if unknown := [kind for kind in chosen if kind not in KINDS]:
+        raise ConfigError(f"there is no generator {unknown[0]!r}: choose among {', '.join(KINDS)}")
+    return chosen
+
+
 def with_model(job: JobConfig, kind: str) -> JobConfig:
     """The job for another kind of generator: its defaults, given the same conditions.
 

@@ -98,11 +98,13 @@ def compare(
         preset: `quick` (minutes each on a CPU) or `paper` (the published size).
         seed: Fixes weights, batches, noise and judges.
     """
+    from core.config import checked_kinds
     from flows.environment import configure
     from flows.server import prefect_api
 
     settings = _settings()
     job = _job(dataset, settings, preset, set_, seed)
+    kinds = checked_kinds([kind.strip() for kind in models.split(",")] if models else None)
     _refuse_missing_folder(json_)
     configure(settings)
     with prefect_api(settings) as api:
@@ -111,8 +113,7 @@ def compare(
 
         quiet_tracebacks()
         _say_where(api)
-        kinds = [kind.strip() for kind in models.split(",")] if models else None
-        rows = compare_flow(job, kinds)
+        rows = compare_flow(job, list(kinds))
     show_comparison(out, rows)
     _write_json(json_, [row.model_dump(mode="json") for row in rows])
     if failed := [row.model for row in rows if row.error]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from core.config import KINDS, JobConfig, with_model
-from core.errors import ConfigError, TimeloomError
+from core.config import JobConfig, checked_kinds, with_model
+from core.errors import TimeloomError
 from core.evaluation.published import published_scores
 from core.settings import Settings
 from flows.environment import configure
@@ -57,11 +58,8 @@ def compare(job: JobConfig, models: list[str] | None = None) -> list[Comparison]
         TimeloomError: it was cancelled.
     """
     configure(Settings())
-    kinds = list(dict.fromkeys(models or KINDS))
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise ConfigError(f"there is no generator {unknown[0]!r}: choose among {', '.join(KINDS)}")
     rows = []
-    for kind in kinds:
+    for kind in checked_kinds(models):
         rows.append(_compare_one(with_model(job, kind), kind))
         show_table("comparison", [_shown(row) for row in rows], f"Generators on {job.dataset.name}")
     return rows
@@ -74,7 +72,7 @@ def _compare_one(job: JobConfig, kind: str) -> Comparison:
         raise TimeloomError(f"cancelled: {state.message}")
     published = published_scores(kind, job.dataset.name) or (None, None)
     try:
-        result: TrainResult = state.result()
+        result = cast("TrainResult", state.result())
     except TimeloomError as error:
         logger.error("%s could not be compared: %s", kind, error)  # noqa: TRY400 - the train flow logs where
         return Comparison(
