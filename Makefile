@@ -27,11 +27,14 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)  ## the main job on DATASET (sp500) with PRESET (quick)
 	$(BIN)/timeloom run $(DATASET) --preset $(PRESET)
 
+# A file's tests stay in one process, whose servers and lake they share.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(STAMP)  ## the tests that CI runs
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: $(STAMP)  ## these and the slow ones
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(STAMP)  ## style, layers, types of imports
 	$(BIN)/ruff check .
