@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -25,6 +26,8 @@ from core.training.optimizers import Schedule, check_groups, make_optimizer, set
 from core.training.options import training_options
 from core.training.selection import Selection, hold_out
 from core.training.sparsity import L1
+
+logger = logging.getLogger(__name__)
 
 Solvers = Mapping[str, tuple[str, ...]]
 """Optimisers by name, and the networks that each one moves."""
@@ -69,6 +72,8 @@ class NetworkTraining:
         give_generator(model, self.batches.rng)
         self._build_techniques()
         self.solvers = self._build_solvers(solvers)
+        for name, (moving, size) in self._edges().items():
+            logger.info("network %s: %d of %d weights may move", name, moving, size)
         self.selection = None if held_out is None else Selection(self.windows, held_out, self.options)
 
     def _build_techniques(self) -> None:
@@ -258,9 +263,7 @@ class NetworkTraining:
 
     def summary(self) -> dict[str, Any]:
         """See `core.generators.base.Training`."""
-        found: dict[str, Any] = {"alarms": self.watch.counted()}
-        if self.masks:
-            found["edges"] = self._edges()
+        found: dict[str, Any] = {"alarms": self.watch.counted(), "edges": self._edges()}
         if self.l1:
             found["sparsity"] = self.l1.zeros()
         if self.selection:
@@ -268,9 +271,11 @@ class NetworkTraining:
         return found
 
     def _edges(self) -> dict[str, list[int]]:
-        """By network: weights that may move, and all weights."""
+        """By network: weights that may move, and all weights; empty if all may."""
+        if not self.masks:
+            return {}
         counted: dict[str, list[int]] = {name: [0, 0] for name in self.model.networks}
-        for parameter, (moving, size) in (self.masks.edges() if self.masks else {}).items():
+        for parameter, (moving, size) in self.masks.edges().items():
             network = next((name for name in counted if parameter.startswith(f"{name}.")), None)
             if network is not None:
                 counted[network][0] += moving

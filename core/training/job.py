@@ -89,13 +89,9 @@ def run_job(run_dir: Path, parent: int) -> LoopResult:
         if start is not None:
             start.give_weights(generator)
         training = generator.start_training(windows, job.training, resolve_device(job.device))
-        result = train(
-            training,
-            run_dir,
-            _loop_options(training_options(job.training)),
-            _stop_signal(parent),
-            _Heartbeat(run_dir, training.phases),
-        )
+        options, heartbeat = training_options(job.training), _Heartbeat(run_dir, training.phases)
+        result = train(training, run_dir, _loop_options(options), _stop_signal(parent), heartbeat)
+        heartbeat.end()
         _finish(run_dir, GeneratorBundle(generator, series_info(series, layout, job.digest)), result)
     return result
 
@@ -164,13 +160,23 @@ class _Heartbeat:
         }
         self.total = sum(phase.iterations for phase in phases)
         self.last = 0.0
+        self.at = (phases[-1].name, phases[-1].iterations)
+        """Phase and step of the last iteration done; the end, if there was nothing left to do."""
 
     def __call__(self, phase: Phase, step: int) -> None:
+        self.at = (phase.name, step)
         now = time.monotonic()
-        done = self.before[phase.name] + step
-        if now - self.last >= HEARTBEAT_SECONDS or done == self.total:
-            write_json(self.path, {"phase": phase.name, "step": step, "done": done, "total": self.total})
+        if now - self.last >= HEARTBEAT_SECONDS:
+            self._write(self.before[phase.name] + step)
             self.last = now
+
+    def end(self) -> None:
+        """All is done, also where a phase ended early."""
+        self._write(self.total)
+
+    def _write(self, done: int) -> None:
+        phase, step = self.at
+        write_json(self.path, {"phase": phase, "step": step, "done": done, "total": self.total})
 
 
 def check_job(job: TrainingJob, windows: int) -> None:

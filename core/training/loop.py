@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,8 +50,8 @@ class LoopResult:
     """It continued from a checkpoint."""
     iterations: dict[str, int] = field(default_factory=dict)
     """By phase: done, fewer than ordered where the phase ended early."""
-    best: dict[str, float] | None = None
-    """Phase (index), step and distance of the best weights, if windows were held out and any weights passed."""
+    best: dict[str, Any] | None = None
+    """Phase (name), step and distance of the best weights, if windows were held out and any weights passed."""
     kept: str = "last"
     """Which weights the generator ends with: `last`, `average` or `best`."""
     looks: dict[str, int] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class LoopResult:
     edges: dict[str, list[int]] = field(default_factory=dict)
     """By network: weights that might move, and all weights; empty if all might."""
     sparsity: dict[str, float] = field(default_factory=dict)
-    """Share of exact zeros by penalised parameter, and of `all` together."""
+    """Share of exact zeros in the weights that are kept, by penalised parameter and of `all` together."""
 
 
 StopCheck = Callable[[], bool]
@@ -178,7 +179,7 @@ class _Runner:
             seconds=self.seconds,
             resumed=resumed,
             iterations={point.phase: point.step for point in points},
-            best=asdict(best) if best is not None else None,
+            best=None if best is None else asdict(best) | {"phase": self.training.phases[best.phase].name},
             kept=kept,
             **self.training.summary(),
         )

@@ -128,21 +128,21 @@ class EdgeMasks:
         return counted
 
     def state(self) -> dict[str, Tensor]:
-        """Masks, the frozen weights and what the rule `gradient` has summed, by unique names."""
+        """Masks and what the rule `gradient` has summed, by unique names."""
         tensors = {f"mask.{name}": mask for name, mask in self.masks.items()}
-        tensors |= {f"start.{name}": start for name, start in self.start.items()}
         for name, total in self.sums.items():
             tensors[f"sum.{name}"] = total
             tensors[f"count.{name}"] = torch.tensor(self.counts[name])
         return tensors
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """What `state` gave."""
-        parts: dict[str, dict[str, Tensor]] = {"mask": {}, "start": {}, "sum": {}, "count": {}}
+        """What `state` gave; the model holds the weights of that moment, those that stay among them."""
+        parts: dict[str, dict[str, Tensor]] = {"mask": {}, "sum": {}, "count": {}}
         for key, tensor in state.items():
             part, _, name = key.partition(".")
             parts[part][name] = tensor.to(self.parameters[name].device)
-        self.masks, self.start, self.sums = parts["mask"], parts["start"], parts["sum"]
+        self.masks, self.sums = parts["mask"], parts["sum"]
+        self.start = {name: self.parameters[name].detach().clone() for name in self.start}
         self.counts = {name: int(count) for name, count in parts["count"].items()}
 
     def _measure(self, name: str, gradient: Tensor) -> None:
