@@ -1,4 +1,4 @@
-"""Comparing generators, mixed columns with a condition, fine-tuning a champion: through the command line."""
+"""Comparing generators, and mixed columns with a condition, through the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from core.generators.bundle import GeneratorBundle
 from tests.e2e.conftest import TINY, Place, overrides
 
 
@@ -63,32 +62,3 @@ def test_mixed_columns_come_out_as_they_went_in(place: Place) -> None:
     lengths = frame.groupby("window")["step"].max() + 1
     assert lengths.between(8, 24).all()
     assert lengths.nunique() > 1
-
-
-def test_a_champion_is_fine_tuned_sparsely_on_new_data(place: Place, first: dict[str, Any]) -> None:
-    options = {
-        **TINY,
-        "registry.name": "tuned",
-        "dataset.source.seed": 5,
-        "training.start_from": f"models:/{first['model_name']}@champion",
-        "training.update.parameters": "[generator.*]",
-        "training.update.rule": "magnitude",
-        "training.update.fraction": 0.25,
-        "training.embedding_iterations": 0,
-        "training.supervised_iterations": 0,
-        "training.joint_iterations": 15,
-    }
-    tuned = place.run("sine", *overrides(options))
-    before, after = (
-        GeneratorBundle.load(next(place.lake.glob(f"training/sine/{r['digests']['generator'][:16]}/model")))
-        for r in (first, tuned)
-    )
-    assert after.series.layout == before.series.layout  # the champion's scaler is kept
-    moved = {
-        name: float((a != b).float().mean())
-        for (name, a), (_, b) in zip(
-            before.generator.named_parameters(), after.generator.named_parameters(), strict=True
-        )
-    }
-    assert {name.split(".")[0] for name, share in moved.items() if share} == {"generator"}
-    assert 0 < moved["generator.recurrent.layers.0.weight_hh"] <= 0.26
