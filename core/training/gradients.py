@@ -148,8 +148,8 @@ class StepProfile:
 
     Where the norm falls off towards the first steps, the loss does not reach back that far (Pascanu, Mikolov
     and Bengio 2013, section 2). For the one iteration that is looked at, hooks let the inputs of networks whose
-    weights move want a gradient; neither the forward pass nor the gradients of the weights change by a bit.
-    Recurrent networks that are called a step at a time are not seen.
+    weights move want a gradient; neither the forward pass nor the gradients of weights change by a bit, as is
+    tested on the CPU. Recurrent networks that are called a step at a time are not seen.
 
     Args:
         networks: By name; those without a recurrent layer are passed over.

@@ -23,6 +23,7 @@ TUNING = {
     "training.selection.every": 10,
     "training.gradients.clip_norm": 1.0,
     "training.ema": 0.9,
+    "registry.enabled": "false",  # the champion stays what it is, for the other tests, too
 }
 
 

@@ -179,3 +179,25 @@ def test_torch_is_made_deterministic_where_asked(
     monkeypatch.setattr("core.training.job.be_deterministic", lambda: called.append(True))
     trained(replace(job, training={**TRAINING, "deterministic": deterministic}), tmp_path / "run")
     assert called == [True] * deterministic
+
+
+def test_short_windows_and_conditions_reach_the_generator(
+    job: TrainingJob, write_prepared: Write, sines: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """Three series, one of them shorter than a window, each with a group that the generator is given."""
+    group = Column("group", "binary", categories=("a", "b"))
+    layout = Layout(tuple(Column(f"x{i}") for i in range(3)), static=(group,))
+    static = np.array([[0], [1], [1]], dtype=np.float32)
+    write_prepared(sines, [[0, 100], [100, 104], [110, 200]], layout=layout, static=static)
+    ordered = replace(job, model={"kind": "toy", "condition": ["group"]}, window_min_length=3)
+    bundle, _ = trained(ordered, tmp_path / "run")
+    assert bundle.series.layout.condition == (group,)
+    assert bundle.series.layout.static == ()
+    generator = bundle.generator
+    assert isinstance(generator, Toy)
+    assert generator.margins.lengths.tolist() == [0, 0, 0, 0, 1, 0, 95 + 85]
+    assert generator.margins.conditions.tolist() == [[0.0], [1.0]]
+    whole_only, _ = trained(replace(ordered, window_min_length=None), tmp_path / "whole")
+    assert isinstance(whole_only.generator, Toy)
+    assert whole_only.generator.margins.lengths.tolist() == [0] * 6 + [95 + 85]
+    assert job_key(ordered) != job_key(replace(ordered, window_min_length=None))
