@@ -18,6 +18,9 @@ Cell = Annotated[
 Condition = Annotated[
     tuple[str, ...], Field(description="Static columns whose value is given to the generator, not generated.")
 ]
+Betas = Annotated[
+    tuple[float, float] | None, Field(description="Of Adam; `training.optimizer.betas` if empty.")
+]
 Components = Annotated[
     int, Field(ge=1, le=64, description="Components of the mixture that a step is drawn from.")
 ]
@@ -52,6 +55,7 @@ class RCGANConfig(Section):
     bidirectional: bool = Field(default=False, description="The discriminator reads both ways.")
     discriminator_steps: int = Field(default=1, ge=1, le=100, description="Of the discriminator an iteration.")
     generator_steps: int = Field(default=1, ge=1, le=100, description="Of the generator an iteration.")
+    betas: Betas = (0.5, 0.9)
     condition: Condition = ()
     one_hot_gradient: OneHotGradient = "soft"
     dropout: Dropout = 0.0
@@ -67,7 +71,7 @@ class CRNNGANConfig(Section):
     cell: Cell = "gru"
     noise: Noise = None
     feature_matching: bool = Field(
-        default=False, description="The generator matches the discriminator's last layer instead."
+        default=True, description="The generator matches the discriminator's last layer on real windows."
     )
     freezing: float = Field(
         default=0.7, ge=0, lt=1, description="A network rests below this share of the other's loss; 0: never."
@@ -76,6 +80,7 @@ class CRNNGANConfig(Section):
     pretraining: float = Field(
         default=0.1, ge=0, lt=1, description="Share of the iterations that pretrain the generator."
     )
+    betas: Betas = (0.5, 0.9)
     condition: Condition = ()
     one_hot_gradient: OneHotGradient = "soft"
 
@@ -143,9 +148,7 @@ class WaveGANConfig(Section):
     )
     critic_steps: int = Field(default=5, ge=1, le=100, description="Of the critic an iteration.")
     gradient_penalty: float = Field(default=10.0, ge=0, description="Weight of WGAN-GP's penalty.")
-    betas: tuple[float, float] | None = Field(
-        default=(0.5, 0.9), description="Of Adam; `training.optimizer.betas` if empty."
-    )
+    betas: Betas = (0.5, 0.9)
     condition: Condition = ()
     one_hot_gradient: OneHotGradient = "soft"
 

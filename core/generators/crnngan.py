@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -36,10 +36,12 @@ class CRNNGAN(AdversarialGenerator):
         layers: Recurrent layers of each network.
         cell: See `core.networks.recurrent`.
         noise: Width of the noise at each step; as many as channels if None, as in the paper.
-        feature_matching: The generator matches the discriminator's last layer on real windows instead.
+        feature_matching: The generator matches the discriminator's last layer on real windows instead of
+            minimising -log D: without it, ours collapses more often than not.
         freezing: A network rests while its loss is below this share of the other's (0.7); 0: never.
         l2: Weight of the sum of squared weights of each network (the paper gives no number).
         pretraining: Share of the iterations that pretrain the generator (6 epochs in the paper).
+        betas: Of Adam; the section `training`'s if None (the paper has plain gradient descent).
         one_hot_gradient: See `core.networks.straight_through.one_hot`.
         seed: Fixes the initial weights.
     """
@@ -55,10 +57,11 @@ class CRNNGAN(AdversarialGenerator):
         layers: int = 3,
         cell: Cell = "gru",
         noise: int | None = None,
-        feature_matching: bool = False,
+        feature_matching: bool = True,
         freezing: float = 0.7,
         l2: float = 1e-4,
         pretraining: float = 0.1,
+        betas: Sequence[float] | None = (0.5, 0.9),
         one_hot_gradient: Gradient = "soft",
         seed: int = 0,
     ) -> None:
@@ -72,6 +75,7 @@ class CRNNGAN(AdversarialGenerator):
             "freezing": freezing,
             "l2": l2,
             "pretraining": pretraining,
+            "betas": None if betas is None else list(betas),
             "one_hot_gradient": one_hot_gradient,
         }
         super().__init__(length, channels, options, wide, one_hot_gradient)

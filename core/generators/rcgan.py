@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -24,8 +24,8 @@ class RCGAN(AdversarialGenerator):
     The generator turns independent noise at each step, and the condition at each step, into a window; the
     discriminator answers at each step. Both are the paper's. Adapted as in the TimeGAN paper: GRUs of 3 layers
     and 4 times the channels instead of one LSTM of 100 units (`cell`, `layers`, `hidden` give that), and the
-    outputs are in [0, 1]. Without conditions it is the paper's RGAN. Its code moves the discriminator by plain
-    gradient descent; here both networks have the optimiser of the section `training`.
+    outputs are in [0, 1]. Without conditions it is the paper's RGAN. Both networks have the optimiser of the
+    section `training`.
 
     Args:
         length: Steps of the longest window.
@@ -38,6 +38,9 @@ class RCGAN(AdversarialGenerator):
         bidirectional: The discriminator reads both ways (no, in the paper).
         discriminator_steps: Of the discriminator in one iteration.
         generator_steps: Of the generator in one iteration.
+        betas: Of Adam; the section `training`'s if None. Not the paper's, which moves the discriminator by
+            plain gradient descent: with the usual 0.9 the networks chase each other (Radford et al. 2016,
+            section 4, for the 0.5).
         one_hot_gradient: See `core.networks.straight_through.one_hot`.
         dropout: Between layers, in training.
         recurrent_dropout: Of recurrent states, in training.
@@ -59,6 +62,7 @@ class RCGAN(AdversarialGenerator):
         bidirectional: bool = False,
         discriminator_steps: int = 1,
         generator_steps: int = 1,
+        betas: Sequence[float] | None = (0.5, 0.9),
         one_hot_gradient: Gradient = "soft",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -74,6 +78,7 @@ class RCGAN(AdversarialGenerator):
             "bidirectional": bidirectional,
             "discriminator_steps": discriminator_steps,
             "generator_steps": generator_steps,
+            "betas": None if betas is None else list(betas),
             "one_hot_gradient": one_hot_gradient,
             "dropout": dropout,
             "recurrent_dropout": recurrent_dropout,

@@ -35,8 +35,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "dropout": 0.2,
         "recurrent_dropout": 0.2,
     },
-    "crnngan": {"kind": "crnngan", "hidden": 6, "layers": 1, "pretraining": 0.5},
-    "crnngan, features": {"kind": "crnngan", "hidden": 6, "layers": 1, "feature_matching": True},
+    "crnngan": {"kind": "crnngan", "hidden": 6, "layers": 1, "pretraining": 0.5, "freezing": 0.3},
+    "crnngan, plain": {"kind": "crnngan", "hidden": 6, "layers": 1, "feature_matching": False},
     "tforcing": {"kind": "tforcing", "hidden": 6, "layers": 2, "components": 3},
     "tforcing, dropout": {"kind": "tforcing", "hidden": 6, "layers": 2, "dropout": 0.2, "cell": "lstm_ln"},
     "pforcing": {

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from core.generators.crnngan import CRNNGAN
 from core.generators.forcing import PForcing, TForcing
+from core.generators.module import TorchGenerator
 from core.generators.rcgan import RCGAN
 from core.generators.training.crnngan import CRNNGANTraining
 from core.generators.training.likelihood import LikelihoodTraining
@@ -28,6 +29,7 @@ from core.generators.training.wavegan import WaveGANTraining
 from core.generators.wavegan import WaveGAN
 from core.prepare.layout import Channels
 from core.prepare.series import Windows
+from core.training.base import NetworkTraining
 
 CPU = torch.device("cpu")
 OPTIONS = {"batch_size": 6, "joint_iterations": 4, "seed": 1}
@@ -96,13 +98,16 @@ def test_crnngans_decision_is_the_mean_of_the_steps_sigmoids() -> None:
 
 def test_feature_matching_is_the_squared_distance_of_means() -> None:
     real, fake = torch.randn((3, 4, 5), dtype=torch.float64), torch.randn((3, 4, 5), dtype=torch.float64)
-    lengths = [4, 2, 1]
-    means = [
-        np.mean([part[i, t].numpy() for i, n in enumerate(lengths) for t in range(n)], axis=0)
-        for part in (real, fake)
-    ]
-    expected = ((means[0] - means[1]) ** 2).sum()
-    assert float(feature_distance(real, fake, rows_of(lengths, 4))) == pytest.approx(expected, abs=1e-12)
+    lengths = [3, 2, 1]  # nobody has the last step
+    total, count = 0.0, 0
+    for t in range(3):
+        there = [i for i, n in enumerate(lengths) if t < n]
+        apart = real[there, t].numpy().mean(0) - fake[there, t].numpy().mean(0)
+        total, count = total + len(there) * (apart**2).sum(), count + len(there)
+    got = feature_distance(real, fake, rows_of(lengths, 4))
+    assert float(got) == pytest.approx(total / count, abs=1e-12)
+    whole = feature_distance(real, fake, None)
+    assert float(whole) == pytest.approx(float(feature_distance(real, fake, rows_of([4, 4, 4], 4))), abs=1e-12)
     assert float(feature_distance(real, real, None)) == 0
 
 
@@ -261,7 +266,7 @@ def test_the_gradient_penalty_of_a_linear_critic_in_closed_form() -> None:
     X, s = torch.randn((4, 5, 3), dtype=torch.float64), torch.randn((4, 1), dtype=torch.float64)
     norm = (5 * (w**2).sum() + (v**2).sum()).sqrt()  # every one of the five steps has the gradient w
     penalty = gradient_penalty(critic, X, s)
-    assert float(penalty) == pytest.approx(float((norm - 1) ** 2), abs=1e-9)
+    assert penalty.item() == pytest.approx((norm - 1).item() ** 2, abs=1e-9)
     penalty.backward()
     assert w.grad is not None
     torch.testing.assert_close(w.grad, (2 * (norm - 1) * 5 * w / norm).detach())
@@ -315,12 +320,16 @@ def test_phase_shifts_stay_in_bounds(windows: Windows) -> None:
     assert set(drawn[:, 1].unique().tolist()) == {-1, 0, 1}  # two steps can only be turned round
 
 
-def test_wavegans_adam_has_the_papers_betas(windows: Windows) -> None:
+@pytest.mark.parametrize("kind", [RCGAN, CRNNGAN, WaveGAN])
+def test_adversarial_networks_have_betas_of_their_own(kind: type[TorchGenerator], windows: Windows) -> None:
     for betas, expected in (((0.5, 0.9), (0.5, 0.9)), (None, (0.9, 0.999))):
-        model = WaveGAN(length=5, channels=TWO, width=3, kernel=3, stride=2, betas=betas)
-        training = WaveGANTraining(model, windows, OPTIONS, CPU)
+        model = kind(length=5, channels=TWO, betas=betas)  # type: ignore[call-arg]
+        training = model.start_training(windows, OPTIONS, CPU)
+        assert isinstance(training, NetworkTraining)
         groups = [group for solver in training.solvers.values() for group in solver.param_groups]
         assert {tuple(group["betas"]) for group in groups} == {expected}
+        descent = model.start_training(windows, OPTIONS | {"optimizer": {"kind": "sgd"}}, CPU)
+        assert all(np.isfinite(float(loss)) for loss in descent.phases[-1].step().values())
 
 
 def test_a_cross_entropy_of_zero_logits_is_log_two() -> None:

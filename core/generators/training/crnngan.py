@@ -10,6 +10,7 @@ from torch import Tensor
 
 from core.generators.base import Phase
 from core.generators.training.losses import feature_distance, masked_mean, mean_decision, squared_weights
+from core.generators.training.optimizers import set_betas
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 from core.training.batches import Batch
@@ -39,6 +40,7 @@ class CRNNGANTraining(NetworkTraining):
             "discriminator": ("discriminator",),
         }
         super().__init__(model, windows, options, device, solvers)
+        set_betas(self.solvers, model.options["betas"])
         iterations = int(self.options["joint_iterations"])
         before = min(iterations - 1, round(float(model.options["pretraining"]) * iterations))
         pretraining = Phase("pretraining", before, self.pretraining_step, ("generator",), generates=False)

@@ -48,9 +48,9 @@ def mean_decision(logits: Tensor, real: bool, rows: Tensor | None) -> Tensor:
 
 
 def feature_distance(real: Tensor, fake: Tensor, rows: Tensor | None) -> Tensor:
-    """Mean over windows of (R(x) - R(G(z)))^2 (Mogren 2016, section 2; Salimans et al. 2016, section 3.1).
+    """(R(x) - R(G(z)))^2 (Mogren 2016, section 2; Salimans et al. 2016, section 3.1), summed over features.
 
-    R is the mean over the batch and the steps of the window of the discriminator's last layer: windows of a
+    R is the discriminator's last layer, at each step its mean over the windows that have the step: windows of a
     batch have no partner among the generated ones, so means are matched, as Salimans et al. do.
 
     Args:
@@ -58,13 +58,11 @@ def feature_distance(real: Tensor, fake: Tensor, rows: Tensor | None) -> Tensor:
         fake: Likewise.
         rows: See `core.training.batches.Batch`.
     """
-
-    def mean(features: Tensor) -> Tensor:
-        if rows is None:
-            return features.mean((0, 1))
-        return (features * rows).sum((0, 1)) / rows.sum()
-
-    return (mean(real).detach() - mean(fake)).square().sum()
+    if rows is None:
+        return (real.mean(0).detach() - fake.mean(0)).square().sum(-1).mean()
+    count = rows.sum(0)
+    apart = ((real.detach() - fake) * rows).sum(0) / count.clamp(min=1)
+    return (apart.square().sum(-1) * count[:, 0]).sum() / count.sum()
 
 
 def squared_weights(modules: Iterable[nn.Module]) -> Tensor:

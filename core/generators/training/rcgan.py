@@ -10,6 +10,7 @@ from torch import Tensor
 
 from core.generators.base import Phase
 from core.generators.training.losses import step_cross_entropy
+from core.generators.training.optimizers import set_betas
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 from core.training.batches import Batch
@@ -35,6 +36,7 @@ class RCGANTraining(NetworkTraining):
     ) -> None:
         solvers = {"generator": model.generating, "discriminator": ("discriminator",)}
         super().__init__(model, windows, options, device, solvers)
+        set_betas(self.solvers, model.options["betas"])
         iterations = int(self.options["joint_iterations"])
         self.phases = (Phase("adversarial", iterations, self.adversarial_step, model.networks),)
 

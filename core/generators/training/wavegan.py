@@ -10,6 +10,7 @@ from torch import Tensor
 
 from core.generators.base import Phase
 from core.generators.training.losses import gradient_penalty, interpolate
+from core.generators.training.optimizers import set_betas
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 from core.training.batches import Batch
@@ -35,8 +36,7 @@ class WaveGANTraining(NetworkTraining):
     ) -> None:
         solvers = {"generator": model.generating, "discriminator": ("discriminator",)}
         super().__init__(model, windows, options, device, solvers)
-        if model.options["betas"] is not None:
-            self._set_betas(tuple(model.options["betas"]))
+        set_betas(self.solvers, model.options["betas"])
         iterations = int(self.options["joint_iterations"])
         self.phases = (Phase("adversarial", iterations, self.adversarial_step, model.networks),)
 
@@ -97,9 +97,3 @@ class WaveGANTraining(NetworkTraining):
     @staticmethod
     def _context(static: Tensor, batch: Batch) -> Tensor:
         return torch.cat([static, batch.condition], dim=1)
-
-    def _set_betas(self, betas: tuple[float, ...]) -> None:
-        for optimizer in self.solvers.values():
-            for group in optimizer.param_groups:
-                if "betas" in group:  # Adam's alone
-                    group["betas"] = betas
