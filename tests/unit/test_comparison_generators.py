@@ -196,6 +196,19 @@ def test_a_resumed_training_ends_with_the_same_bits(name: str, stop: int) -> Non
 
 
 @each
+def test_mixed_precision_keeps_losses_whole(name: str) -> None:
+    """Under autocast, as on a GPU with bf16: losses in 32 bits, weights in 32 bits, nothing infinite."""
+    windows = mixed_windows()
+    training = started(built(name, windows), windows)
+    with torch.autocast("cpu", torch.bfloat16):
+        for phase in training.phases:
+            for loss in phase.step().values():
+                assert loss.dtype == torch.float32
+                assert loss.isfinite()
+    assert all(tensor.isfinite().all() for tensor in training.model.state_dict().values())
+
+
+@each
 def test_no_loss_sees_past_a_windows_end(name: str) -> None:
     """Changing what stands past a window's end changes no loss and no weight."""
     windows = mixed_windows()

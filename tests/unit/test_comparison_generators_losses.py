@@ -294,7 +294,7 @@ def test_wavegans_losses_are_wasserstein_with_penalty(windows: Windows) -> None:
     distance, penalty = training.critic_terms(batch, noise, share)
     fake = model.generate(noise, batch.condition)[0]
     scores = [model.criticise(X, batch.condition, batch.rows).mean() for X in (batch.X, fake)]
-    assert float(distance) == pytest.approx(float(scores[0] - scores[1]), abs=1e-12)
+    assert distance.item() == pytest.approx((scores[0] - scores[1]).item(), abs=1e-12)
     assert training.generator_loss(batch, noise).item() == pytest.approx(-float(scores[1]), abs=1e-12)
     points = share[:, None, None] * batch.X + (1 - share[:, None, None]) * fake
     norms = torch.zeros(6, dtype=torch.float64)
@@ -307,7 +307,7 @@ def test_wavegans_losses_are_wasserstein_with_penalty(windows: Windows) -> None:
                 down, batch.condition, batch.rows
             )
             norms += (slope[:, 0] / 2e-5) ** 2
-    assert float(penalty) == pytest.approx(float(10 * ((norms.sqrt() - 1) ** 2).mean()), rel=1e-4)
+    assert penalty.item() == pytest.approx(10 * ((norms.sqrt() - 1) ** 2).mean().item(), rel=1e-4)
 
 
 def test_phase_shifts_stay_in_bounds(windows: Windows) -> None:

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def full(x: Tensor) -> Tensor:
+    """In 32 bits at least: under mixed precision networks give 16, too few for sums of logarithms."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the values where the mask (of the same shape) is 1; of all if None."""
     if mask is None:
@@ -25,6 +30,7 @@ def step_cross_entropy(logits: Tensor, real: bool, rows: Tensor | None) -> Tenso
         real: What would be right for each.
         rows: See `core.training.batches.Batch`.
     """
+    logits = full(logits)
     return masked_mean(functional.softplus(-logits if real else logits), rows)
 
 
@@ -39,6 +45,7 @@ def mean_decision(logits: Tensor, real: bool, rows: Tensor | None) -> Tensor:
         real: Whether D should be near 1.
         rows: See `core.training.batches.Batch`.
     """
+    logits = full(logits)
     answers = functional.logsigmoid(logits if real else -logits)[..., 0]
     if rows is None:
         return (math.log(answers.shape[1]) - answers.logsumexp(1)).mean()
@@ -58,6 +65,7 @@ def feature_distance(real: Tensor, fake: Tensor, rows: Tensor | None) -> Tensor:
         fake: Likewise.
         rows: See `core.training.batches.Batch`.
     """
+    real, fake = full(real), full(fake)
     if rows is None:
         return (real.mean(0).detach() - fake.mean(0)).square().sum(-1).mean()
     count = rows.sum(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.generators.base import Phase
-from core.generators.training.losses import masked_mean
+from core.generators.training.losses import full, masked_mean
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 
@@ -58,13 +58,13 @@ class ProfessorTraining(NetworkTraining):
             X_hat, free_features = model.free_run(noise[0], context)
             taught_run = model.behaviour(features, batch.X, context)
             runs = torch.cat([taught_run, model.behaviour(free_features, X_hat, context)])
-            taught, free = model.judge(runs, lengths, both).chunk(2)
+            taught, free = full(model.judge(runs, lengths, both)).chunk(2)
             accuracy = ((taught > 0).float().mean() + (free <= 0).float().mean()) / 2
             if float(accuracy) > model.options["generator_accuracy"]:
                 loss = loss + model.options["adversarial"] * self.imitation(taught, free)
             self.step("predictor", loss)
         with self.moving("discriminator"):
-            taught, free = model.judge(runs.detach(), lengths, both).chunk(2)
+            taught, free = full(model.judge(runs.detach(), lengths, both)).chunk(2)
             loss = functional.softplus(-taught).mean() + functional.softplus(free).mean()
             if float(accuracy) < model.options["discriminator_accuracy"]:
                 self.step("discriminator", loss)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.generators.base import Phase
-from core.generators.training.losses import gradient_penalty, interpolate
+from core.generators.training.losses import full, gradient_penalty, interpolate
 from core.generators.training.optimizers import set_betas
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
@@ -74,12 +74,13 @@ class WaveGANTraining(NetworkTraining):
             return model.criticise(X, self._context(static, batch), rows, shifts)
 
         penalty = gradient_penalty(score, *between)
-        return real.mean() - fake.mean(), float(model.options["gradient_penalty"]) * penalty
+        return full(real).mean() - full(fake).mean(), float(model.options["gradient_penalty"]) * penalty
 
     def generator_loss(self, batch: Batch, noise: tuple[Tensor, ...]) -> Tensor:
         """-D(G(z))."""
         X_hat, static_hat = self.model.generate(noise, batch.condition)
-        return -self.model.criticise(X_hat, self._context(static_hat, batch), batch.rows, self.shifts()).mean()
+        scores = self.model.criticise(X_hat, self._context(static_hat, batch), batch.rows, self.shifts())
+        return -full(scores).mean()
 
     def shifts(self) -> Tensor | None:
         """Whole steps for phase shuffle, drawn for each layer and window: shape (layers - 1, batch)."""
