@@ -70,3 +70,14 @@ def test_the_average_resumes_exactly(after: int, tmp_path: Path) -> None:
     resumed, _ = interrupted({"ema": 0.95}, tmp_path / "resumed", after)
     one, other = parameters(expected.model), parameters(resumed.model)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_sample_does_not_depend_on_who_moved_last() -> None:
+    """Torch rounds a GRU of this size by whether its weights want a gradient."""
+    training = toy_training(hidden=8)
+    drawn = []
+    for network in training.model.networks:
+        with training.moving(network):
+            drawn.append(training.sample(20, 0).values)
+        assert [p.requires_grad for p in training.model.critic.parameters()] == [network == "critic"] * 4
+    assert np.array_equal(drawn[0], drawn[1])

@@ -98,11 +98,13 @@ def toy_windows(rows: int = 200, length: int = LENGTH) -> Windows:
     return Windows.of(values, np.arange(rows - length + 1), length)
 
 
-def toy_training(options: Mapping[str, Any] | None = None, *, cell: str = "gru", **more: Any) -> ToyTraining:
+def toy_training(
+    options: Mapping[str, Any] | None = None, *, cell: str = "gru", hidden: int = 4, **more: Any
+) -> ToyTraining:
     """A new training of a new toy, eight windows a batch."""
     base = {"batch_size": 8, "seed": 3, "embedding_iterations": 10, "joint_iterations": 30}
     windows = toy_windows()
-    model = Toy(channels=windows.channels, cell=cell, seed=1)
+    model = Toy(channels=windows.channels, cell=cell, hidden=hidden, seed=1)
     return ToyTraining(model, windows, {**base, **(options or {}), **more})
 
 
