@@ -73,12 +73,13 @@ def is_healthy(url: str) -> bool:
 
 
 def bind(preferred: int) -> socket.socket:
-    """A socket on loopback, on the preferred port if it is free and on any other if not."""
+    """A listening socket on loopback, on the preferred port if it is free and on any other if not."""
     for port in (preferred, 0):
         bound = socket.socket()
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind(("127.0.0.1", port))
+            bound.listen()  # until then another process may bind the same port, and only one would serve
         except OSError:
             bound.close()
             continue
