@@ -163,7 +163,7 @@ def test_the_action_clip_bounds_every_step_from_then_on(tmp_path: Path) -> None:
 
 
 def test_the_action_lower_rate_halves_the_rate_of_that_network(tmp_path: Path) -> None:
-    training = scaled({**exploding(action="lower_rate"), "schedule": {"warmup": 2}}, "critic", 300)
+    training = scaled(exploding(action="lower_rate"), "critic", 300)
     run(training, tmp_path)
     rates = {
         (solver, *group["networks"]): group["lr"]
