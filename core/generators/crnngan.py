@@ -37,7 +37,7 @@ class CRNNGAN(AdversarialGenerator):
         cell: See `core.networks.recurrent`.
         noise: Width of the noise at each step; as many as channels if None, as in the paper.
         feature_matching: The generator matches the discriminator's last layer on real windows instead of
-            minimising -log D: without it, ours collapses more often than not.
+            minimising -log D; see docs/comparison.md.
         freezing: A network rests while its loss is below this share of the other's (0.7); 0: never.
         l2: Weight of the sum of squared weights of each network (the paper gives no number).
         pretraining: Share of the iterations that pretrain the generator (6 epochs in the paper).

@@ -39,8 +39,7 @@ class RCGAN(AdversarialGenerator):
         discriminator_steps: Of the discriminator in one iteration.
         generator_steps: Of the generator in one iteration.
         betas: Of Adam; the section `training`'s if None. Not the paper's, which moves the discriminator by
-            plain gradient descent: with the usual 0.9 the networks chase each other (Radford et al. 2016,
-            section 4, for the 0.5).
+            plain gradient descent, but usual for adversaries (Radford et al. 2016, section 4).
         one_hot_gradient: See `core.networks.straight_through.one_hot`.
         dropout: Between layers, in training.
         recurrent_dropout: Of recurrent states, in training.

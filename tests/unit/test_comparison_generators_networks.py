@@ -51,10 +51,10 @@ def test_one_continuous_column_is_scipys_logistic_with_its_tails_on_the_edges() 
     components = stats.logistic(means, scales)
     for x in (0.02, 0.4, 0.99):
         expected = np.log((weights * components.pdf(x)).sum())
-        assert float(head.log_likelihood(raw, torch.tensor([x]))) == pytest.approx(expected, abs=1e-5)
+        assert head.log_likelihood(raw, torch.tensor([x])).item() == pytest.approx(expected, abs=1e-5)
     for x, mass in ((0.0, components.cdf(0)), (1.0, components.sf(1))):
         expected = np.log((weights * mass).sum())
-        assert float(head.log_likelihood(raw, torch.tensor([x]))) == pytest.approx(expected, abs=1e-5)
+        assert head.log_likelihood(raw, torch.tensor([x])).item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_probabilities_of_all_that_a_step_can_be_add_up_to_one() -> None:
@@ -131,7 +131,7 @@ def test_a_missing_cell_adds_only_its_absence() -> None:
 
 def test_a_repeated_value_has_a_bounded_likelihood() -> None:
     head = MixtureHead((Block("continuous"),), 1)
-    most = float(head.log_likelihood(torch.tensor([0.0, 0.0, -100.0]), torch.tensor([0.5])))
+    most = head.log_likelihood(torch.tensor([0.0, 0.0, -100.0]), torch.tensor([0.5])).item()
     assert most == pytest.approx(-np.log(4 * MIN_SCALE), abs=1e-4)
 
 
