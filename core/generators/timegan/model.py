@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.generators.base import Training
 from core.generators.module import TorchGenerator
+from core.networks.context import beside
 from core.networks.heads import OutputHead
 from core.networks.recurrent import (
     Cell,
@@ -330,10 +331,3 @@ class TimeGAN(TorchGenerator):
             h, states = self.generator.step(torch.cat([step, h], dim=1), states)
             latents.append(h)
         return torch.stack(latents, dim=1)
-
-
-def beside(x: Tensor, context: Tensor) -> Tensor:
-    """Shape (batch, steps, features) and (batch, width) to (batch, steps, features + width)."""
-    if not context.shape[1]:
-        return x
-    return torch.cat([x, context[:, None].expand(-1, x.shape[1], -1)], dim=2)

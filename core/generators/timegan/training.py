@@ -16,7 +16,8 @@ from core.generators.timegan.losses import (
     moment_error,
     weighted_mean,
 )
-from core.generators.timegan.model import Latents, beside
+from core.generators.timegan.model import Latents
+from core.networks.context import beside
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 from core.training.batches import Batch
