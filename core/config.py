@@ -265,9 +265,9 @@ class TrainingConfig(Section):
     batch_size: int = Field(default=128, ge=2, description="Windows in a batch.")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Step size, all networks.")
     losses: LossConfig = LossConfig()
-    discriminator_rule: Literal["threshold", "always", "accuracy"] = Field(
-        default="threshold",
-        description="The discriminator steps while its loss is above `discriminator_threshold` (code), at "
+    discriminator_rule: Literal["threshold", "always", "accuracy"] | None = Field(
+        default=None,
+        description="TimeGAN's discriminator steps while its loss is above `discriminator_threshold` (code), at "
         "every iteration (paper), or while it tells less than `discriminator_accuracy` of a batch right.",
     )
     discriminator_threshold: float = Field(default=0.15, ge=0, description="Of the rule `threshold`.")

@@ -143,6 +143,11 @@ class GeneratorBundle:
         """
         try:
             tree = json.loads((folder / "series.json").read_text(encoding="utf-8"))
+            if "layout" not in tree:
+                raise StorageError(
+                    f"{folder} was made by an older version (its series.json has no layout): train it again, "
+                    "or load it with mlflow.pyfunc, which runs the code that the model carries"
+                )
             series = SeriesInfo(**{**tree, "layout": Layout.from_json(tree["layout"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{folder} holds no trained generator: {error}") from error

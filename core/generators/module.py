@@ -108,7 +108,7 @@ class TorchGenerator(nn.Module, ABC):
         Args:
             n: How many, at least 1.
             seed: From 0; the same seed gives the same windows, and the first windows of a larger `n` are
-                those of a smaller one.
+                those of a smaller one, up to rounding: torch rounds by the size of a batch.
             condition: Shape (condition channels,) or (n, condition channels): what is given; drawn like the
                 training windows' if None.
 

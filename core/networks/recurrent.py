@@ -31,7 +31,8 @@ from core.networks.straight_through import sign
 Cell = Literal["gru", "lstm", "lstm_ln"]
 ResetGate = Literal["after", "before"]
 State = tuple[Tensor, ...]
-"""What a layer carries from step to step: (h,) or (h, c), each of shape (batch, hidden)."""
+"""What a layer carries from step to step: (h,) or (h, c), and the mask of a recurrent dropout; each of shape
+(batch, hidden)."""
 
 _GATES = {"gru": 3, "lstm": 4, "lstm_ln": 4}
 
@@ -94,9 +95,15 @@ class RecurrentLayer(nn.Module):
         return [*self.kernels(), self.bias_ih, self.bias_hh]
 
     def start(self, batch: int, like: Tensor) -> State:
-        """The zero state."""
-        zero = like.new_zeros(batch, self.hidden)
-        return (zero,) if self.options.cell == "gru" else (zero, zero)
+        """The zero state and, while states are dropped, the mask that holds for all steps."""
+        state = (like.new_zeros(batch, self.hidden),) * self.carried
+        mask = self.state_dropout.mask(batch, self.hidden, like)
+        return state if mask is None else (*state, mask)
+
+    @property
+    def carried(self) -> int:
+        """Tensors of a state without the mask."""
+        return 1 if self.options.cell == "gru" else 2
 
     def forward(self, x: Tensor) -> Tensor:
         """States of every step: shape (batch, steps, inputs) to (batch, steps, hidden)."""
@@ -104,25 +111,26 @@ class RecurrentLayer(nn.Module):
             return _fused(self.options.cell, x, self.weights(), 1, self.hidden)
         kernel, recurrent = self.kernels()
         given = functional.linear(x, kernel, getattr(self, "bias_ih", None)).unbind(1)
-        mask = self.state_dropout.mask(x.shape[0], self.hidden, x)
         state = self.start(x.shape[0], x)
         states = []
         for step in given:
-            state = self._cell(step, state, recurrent, mask)
+            state = self._advance(step, state, recurrent)
             states.append(state[0])
         return torch.stack(states, dim=1)
 
     def step(self, x: Tensor, state: State) -> State:
-        """One step without dropout of the state: shape (batch, inputs) and a state to the next state."""
+        """One step: shape (batch, inputs) and a state to the next state."""
         kernel, recurrent = self.kernels()
         given = functional.linear(x, kernel, getattr(self, "bias_ih", None))
-        return self._cell(given, state, recurrent, None)
+        return self._advance(given, state, recurrent)
 
-    def _cell(self, given: Tensor, state: State, recurrent: Tensor, mask: Tensor | None) -> State:
-        h = state[0] if mask is None else state[0] * mask
+    def _advance(self, given: Tensor, state: State, recurrent: Tensor) -> State:
+        mask = state[self.carried :]
+        h = state[0] * mask[0] if mask else state[0]
         if self.options.cell == "gru":
-            return (self._gru(given, state[0], h, recurrent),)
-        return self._lstm(given + functional.linear(h, recurrent, getattr(self, "bias_hh", None)), state[1])
+            return self._gru(given, state[0], h, recurrent), *mask
+        gates = given + functional.linear(h, recurrent, getattr(self, "bias_hh", None))
+        return *self._lstm(gates, state[1]), *mask
 
     def _gru(self, given: Tensor, h: Tensor, seen: Tensor, recurrent: Tensor) -> Tensor:
         two = 2 * self.hidden
@@ -229,14 +237,14 @@ class RecurrentStack(nn.Module):
                 layer.by_steps = False
 
     def start(self, batch: int, like: Tensor) -> list[State]:
-        """Zero states of the forward layers, for `step`."""
+        """States of the forward layers before the first `step`."""
         return [layer.start(batch, like) for layer in self._layers(self.layers)]
 
     def step(self, x: Tensor, states: Sequence[State]) -> tuple[Tensor, list[State]]:
-        """One step of the forward layers, shape (batch, inputs) to (batch, hidden), without dropout."""
+        """One step of the forward layers, shape (batch, inputs) to (batch, hidden)."""
         after: list[State] = []
-        for layer, state in zip(self._layers(self.layers), states, strict=True):
-            after.append(layer.step(x, state))
+        for index, (layer, state) in enumerate(zip(self._layers(self.layers), states, strict=True)):
+            after.append(layer.step(self.dropout(x) if index else x, state))
             x = after[-1][0]
         return x, after
 

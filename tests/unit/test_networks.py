@@ -236,6 +236,11 @@ def test_recurrent_dropout_drops_the_same_units_at_every_step() -> None:
         n = torch.tanh(gi[:, 8:] + r * gh[:, 8:])
         h = (1 - z) * n + z * h
         torch.testing.assert_close(h, dropped[:, t])
+    give_generator(made, rng(5))
+    states = made.start(4, x)
+    for t in range(6):  # a step at a time it is the same mask
+        h, states = made.step(x[:, t], states)
+        torch.testing.assert_close(h, dropped[:, t])
     made.eval()
     torch.testing.assert_close(made(x), plain)
 

@@ -243,7 +243,7 @@ def mixed_windows(n: int = 400, length: int = 8, seed: int = 0) -> Windows:
 def test_generated_cells_are_always_valid(variant: str, tmp_path: Path) -> None:
     windows = mixed_windows()
     model = TimeGAN(length=8, channels=windows.channels, hidden=5, layers=2, variant=variant)
-    training = TimeGANTraining(model, windows, OPTIONS, torch.device("cpu"))
+    training = TimeGANTraining(model, windows, OPTIONS | {"losses": {}}, torch.device("cpu"))
     for phase in training.phases:
         for _ in range(3):
             phase.step()
@@ -271,7 +271,7 @@ def test_no_loss_sees_past_a_windows_end(variant: str) -> None:
     models = []
     for noise in (0.0, 0.9):
         model = TimeGAN(length=8, channels=windows.channels, hidden=5, layers=2, variant=variant, seed=2)
-        training = TimeGANTraining(model, windows, OPTIONS, torch.device("cpu"))
+        training = TimeGANTraining(model, windows, OPTIONS | {"losses": {}}, torch.device("cpu"))
         draw = training.batches.draw
 
         def disturbed(draw: Any = draw, noise: float = noise) -> Batch:
@@ -404,7 +404,7 @@ def test_drawn_categories_follow_the_chain_that_was_learnt() -> None:
     channels = Channels((Block("one_hot", 3),))
     windows = Windows(values, np.arange(n) * length, length, channels, np.full(n, length), none, none)
     model = TimeGAN(length=length, channels=channels, variant="paper", hidden=8, layers=1)
-    options = OPTIONS | {"batch_size": 64, "learning_rate": 5e-3}
+    options = OPTIONS | {"batch_size": 64, "learning_rate": 5e-3, "losses": {}}
     training = TimeGANTraining(model, windows, options, torch.device("cpu"))
     for phase, steps in zip(training.phases, (200, 300, 60), strict=True):
         for _ in range(steps):
@@ -416,6 +416,27 @@ def test_drawn_categories_follow_the_chain_that_was_learnt() -> None:
     np.add.at(counts, (got[:, :-1].reshape(-1), got[:, 1:].reshape(-1)), 1)
     np.testing.assert_allclose(counts / counts.sum(1, keepdims=True), chain, atol=0.1)
     assert np.abs(counts / counts.sum(1, keepdims=True) - chain).mean() < 0.05
+
+
+def test_what_has_no_effect_is_refused() -> None:
+    with pytest.raises(ConfigError, match="this TimeGAN has no supervisor"):
+        TimeGAN(length=4, channels=THREE, variant="paper", binarize=["supervisor"])
+    windows = Windows.of(np.zeros((20, 3), np.float32), np.arange(10), 4)
+    model = TimeGAN(length=4, channels=THREE, variant="paper")
+    with pytest.raises(ConfigError, match=r"training.losses.gamma"):
+        TimeGANTraining(model, windows, OPTIONS, torch.device("cpu"))
+
+
+def test_a_free_running_generator_is_dropped_out_too() -> None:
+    model = TimeGAN(length=4, channels=THREE, variant="paper", layers=2, dropout=0.5)
+    windows = Windows.of(np.random.default_rng(0).random((20, 3), np.float32), np.arange(10), 4)
+    training = TimeGANTraining(model, windows, OPTIONS | {"losses": {}}, torch.device("cpu"))
+    noise, condition = training.noise(), torch.empty(8, 0)
+    first, second = (model.generate(noise, condition).H_hat for _ in range(2))
+    assert not torch.equal(first, second)
+    model.eval()
+    first, second = (model.generate(noise, condition).H_hat for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_drawing_needs_a_generator_that_is_decoded_step_by_step() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from core.generators.timegan import TimeGAN
 from core.generators.timegan.training import TimeGANTraining
-from core.prepare.layout import Block, Channels
+from core.prepare.layout import Block, Channels, width
 from core.prepare.series import Windows
 from core.training.batches import Batch
 from tests.unit.timegan_reference import Adam, Data, Reference, sigmoid
@@ -30,10 +30,10 @@ OPTIONS: dict[str, Any] = {
 PLAIN = Channels.continuous(2)
 RICH = Channels(
     (Block("continuous"), Block("continuous", 1, optional=True)),
-    static=(Block("continuous"), Block("continuous")),
+    static=(Block("continuous"), Block("continuous", 1, optional=True)),
     condition=(Block("one_hot", 2),),
 )
-STATIC = Channels(PLAIN.temporal, RICH.static, RICH.condition)
+STATIC = Channels(PLAIN.temporal, (Block("continuous"), Block("continuous")), RICH.condition)
 
 
 @dataclass
@@ -72,9 +72,14 @@ class Pair:
         if channels.features == 3:  # the last column has a presence channel before it
             X[..., 1] = rng.random((BATCH, STEPS)) < 0.7
             X[..., 2] *= X[..., 1]
-        static = rng.random((BATCH, len(channels.static)))
+        static = rng.random((BATCH, width(channels.static)))
+        observed_static = None
+        if width(channels.static) == 3:  # and so has the last static one
+            static[:, 1] = rng.permutation([0, 1, 1, 0])
+            static[:, 2] *= static[:, 1]
+            observed_static = np.column_stack([np.ones((BATCH, 2)), static[:, 1]])
         condition = np.eye(2)[rng.integers(0, 2, BATCH)] if channels.condition else np.empty((BATCH, 0))
-        data = Data(X, static, condition, lengths, None)
+        data = Data(X, static, condition, lengths, None, observed_static)
         if data.rows is not None:
             X *= data.rows
             observed = np.broadcast_to(data.rows, X.shape).copy()
@@ -83,7 +88,7 @@ class Pair:
         data.observed = observed
         tensors = [
             None if part is None else torch.from_numpy(part)
-            for part in (X, static, condition, lengths, data.rows, observed)
+            for part in (X, static, condition, lengths, data.rows, observed, observed_static)
         ]
         return Batch(*tensors), data  # type: ignore[arg-type]
 
@@ -114,7 +119,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
         STEPS,
         case.channels,
         np.full(n, STEPS),
-        np.zeros((n, 2), np.float32) if case.channels.static else none,
+        np.zeros((n, width(case.channels.static)), np.float32),
         np.zeros((n, 2), np.float32) if case.channels.condition else none,
     )
     model = TimeGAN(

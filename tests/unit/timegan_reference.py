@@ -47,6 +47,7 @@ class Data:
     condition: Array
     lengths: Array | None
     observed: Array | None
+    observed_static: Array | None = None
 
     @property
     def rows(self) -> Array | None:
@@ -151,7 +152,9 @@ class Reference:
         H, h_S = self.embed(data)
         error = self.error(data.X, sigmoid(self.network("recovery", H)), data.observed)
         if self.static_kinds:
-            error = error + self.error(data.static, sigmoid(self.network("static_recovery", h_S)), None)
+            error = error + self.error(
+                data.static, sigmoid(self.network("static_recovery", h_S)), data.observed_static
+            )
         return error
 
     def supervised(self, data: Data, noise: tuple[Array, ...]) -> Any:

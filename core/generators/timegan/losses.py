@@ -3,7 +3,7 @@
 Symbols: `X` real windows, `H` their embedding, `E_hat` the generator's latents, `H_hat` the supervisor's
 next-step correction of them, `X_hat` what recovery makes of `H_hat`. Latents have shape (batch, steps,
 hidden), windows (batch, steps, channels), logits (batch, steps, 1). A weight of 0 takes a cell or a step out:
-what stands past a window's end, or is missing, counts in no loss.
+what stands past a window's end counts in no loss, and the value of a missing cell in no error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from core.generators.training.losses import full
 
 VARIANCE_FLOOR = 1e-6
 _NORM_FLOOR = 1e-12  # under the root of a norm, whose gradient at 0 is not finite
@@ -63,7 +65,7 @@ class Objective:
 
     def error(self, target: Tensor, prediction: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean square over cells, or mean over steps of the Euclidean norm; `weight` broadcasts to cells."""
-        square = (prediction - target).square()
+        square = (full(prediction) - full(target)).square()
         if self.form == "root_mean_square":
             return weighted_mean(square, weight)
         if weight is None:
@@ -128,9 +130,10 @@ def weighted_mean(x: Tensor, weight: Tensor | None) -> Tensor:
 def moment_error(X: Tensor, X_hat: Tensor, rows: Tensor | None = None) -> Tensor:
     """`G_loss_V`: how far the batch's standard deviation and mean, by step and channel, are from the real ones.
 
-    Not in the paper. Variances are the biased ones, floored by 1e-6 under the root, as in `tf.nn.moments`.
+    Not in the paper. Variances are the biased ones, floored by 1e-6 under the root, as in `tf.nn.moments`. A
+    missing cell counts as the 0 that it is on both sides.
     """
-    (mean, deviation), (mean_hat, deviation_hat) = (_moments(x, rows) for x in (X, X_hat))
+    (mean, deviation), (mean_hat, deviation_hat) = (_moments(full(x), rows) for x in (X, X_hat))
     return (deviation_hat - deviation).abs().mean() + (mean_hat - mean).abs().mean()
 
 
@@ -145,6 +148,7 @@ def _moments(x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def adversarial_error(logits: Tensor, rows: Tensor | None = None, *, real: bool) -> Tensor:
     """Mean sigmoid cross-entropy of the discriminator's logits against one label (paper, eq. 8)."""
+    logits = full(logits)
     return weighted_mean(functional.softplus(-logits if real else logits), rows)
 
 

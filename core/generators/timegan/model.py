@@ -159,6 +159,10 @@ class TimeGAN(TorchGenerator):
         self._build_temporal(binarize)
         if channels.static:
             self._build_static()
+        if idle := [name for name in binarize if name not in self.networks]:
+            raise ConfigError(
+                f"model.binarize: this TimeGAN has no {idle[0]}; it has {', '.join(self.networks)}"
+            )
         rng = torch.Generator().manual_seed(seed)
         for name in self.networks:
             self.network(name).reset_parameters(rng)

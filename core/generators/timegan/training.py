@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from core.errors import ConfigError
 from core.generators.base import Phase
 from core.generators.timegan.losses import (
     Objective,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from core.generators.timegan.model import TimeGAN
 
 JOINT_GENERATOR_STEPS = 2  # generator and embedder steps for each discriminator step, as in the code
+
+RULES = {"code": "threshold", "paper": "always"}
 
 # Five separate optimisers, as in the code: a phase does not inherit the moments of another. Networks that a
 # model does not have (no static columns, no supervisor) are left out.
@@ -63,7 +66,12 @@ class TimeGANTraining(NetworkTraining):
         super().__init__(model, windows, options, device, solvers)
         self.movers = solvers
         self.objective = Objective.resolve(model.variant, options.get("losses", {}))
-        self.rule: str = options.get("discriminator_rule", "threshold")
+        if self.objective.gamma and model.supervised_generator and not model.draws:
+            raise ConfigError(
+                "training.losses.gamma weighs the generator's latents beside the supervisor's, but with "
+                "model.supervision=generator they are the same: leave it out"
+            )
+        self.rule: str = options.get("discriminator_rule") or RULES[model.variant]
         self.threshold = float(options.get("discriminator_threshold", 0.15))
         self.accuracy = float(options.get("discriminator_accuracy", 0.8))
         # In the code the generator gets no gradient from the supervised loss; the paper's is trained by it.
@@ -179,7 +187,7 @@ class TimeGANTraining(NetworkTraining):
         error = self.objective.error(batch.X, X_tilde, batch.observed)
         if model.static_width:
             static = model.static_head.relaxed(model.static_recovery(h_S))
-            error = error + self.objective.error(batch.static, static)
+            error = error + self.objective.error(batch.static, static, batch.observed_static)
         return error
 
     def _supervised(self, batch: Batch, H: Tensor, h_S: Tensor, Z: Tensor) -> Tensor:
