@@ -1,10 +1,11 @@
 """What a configuration reaches over several training seeds, by the paper's protocol, as Markdown.
 
     python -m tests.benchmarks.quality stocks.yaml --preset paper --seeds 3
-    python -m tests.benchmarks.quality events --set window.min_length=8 --matrix type
+    python -m tests.benchmarks.quality events --set window.min_length=8 --matrix type --by group
 
 Each seed is one `timeloom run` in a lake that is kept (`--lake`): one that was cut short is resumed, one
-that is done is not done again. `--matrix COLUMN` compares the transition matrix of a categorical column.
+that is done is not done again. `--matrix COLUMN` compares the transition matrices of a categorical column,
+for each value of the static column `--by`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--lake", type=Path, default=Path("data/lake"))
     parser.add_argument("--matrix", metavar="COLUMN")
+    parser.add_argument("--by", metavar="COLUMN")
     options = parser.parse_args()
     print(f"{machine()}; commit {commit()}\n")
     print(f"`{options.dataset}`, preset `{options.preset}` {' '.join(options.overrides)}\n")
@@ -93,14 +95,20 @@ def compare_matrices(options: argparse.Namespace, result: dict[str, Any]) -> Non
     synthetic = pd.read_parquet(made)
     names = sorted(real[options.matrix].unique())
     valid = synthetic[options.matrix].isin(names).mean()
-    difference = np.abs(
-        transitions(real, series, options.matrix, names)
-        - transitions(synthetic, "window", options.matrix, names)
-    ).mean()
     print(
-        f"\n{options.matrix}: {100 * valid:.2f}% of the generated steps hold one of the {len(names)} "
-        f"categories; transition matrix off by {difference:.4f} on average"
+        f"\n{options.matrix}: {100 * valid:.2f}% of the generated steps hold one of the {len(names)} categories"
     )
+    for value in sorted(real[options.by].unique()) if options.by else [None]:
+        parts = [frame if value is None else frame[frame[options.by] == value] for frame in (real, synthetic)]
+        matrices = [
+            transitions(part, key, options.matrix, names)
+            for part, key in zip(parts, (series, "window"), strict=True)
+        ]
+        difference = np.abs(matrices[0] - matrices[1]).mean()
+        where = "" if value is None else f" of {options.by}={value}"
+        print(
+            f"- transition matrix{where}: off by {difference:.4f} on average, {len(parts[1]):,} generated steps"
+        )
 
 
 def transitions(frame: pd.DataFrame, series: str, column: str, names: list[Any]) -> NDArray[np.float64]:
