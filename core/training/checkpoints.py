@@ -64,8 +64,8 @@ def load_latest_checkpoint(folder: Path) -> tuple[Position, dict[str, Tensor]] |
 def save_best(folder: Path, best: Best, weights: dict[str, Tensor]) -> None:
     """Write `best.safetensors` and `best.json` in place of those before.
 
-    After a crash the training repeats what came after its last checkpoint, this file included, so that it may
-    be ahead of the training for a while.
+    The loop writes a checkpoint right after it, which refers to it. A crash between the two leaves it ahead of
+    the training; it is written again when the training comes by with the same bits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "best", weights, best=asdict(best))

@@ -196,14 +196,18 @@ class _Runner:
         phase = self.training.phases[index]
         values = _named(losses)
         _refuse_divergence(phase.name, step, values)
-        speed = self._speed(step)
+        speed, better = self._speed(step), False
         values |= self.training.observe(phase, step)
         if looked:
-            values |= self._look(index, step)
+            found, better = self._look(index, step)
+            values |= found
         _refuse_divergence(phase.name, step, values)
         self.metrics.append(Point(phase.name, step, int(time.time() * 1000), values | speed))
         if norms := self.training.profile():
             self.profiles.append(Profile(phase.name, step, norms))
+        if better:
+            # Else `best.*` would be ahead: after a kill a training that finds other bits could not end with it.
+            self.save(index, step, losses)
         self.clock = time.monotonic(), step
 
     def _speed(self, step: int) -> dict[str, float]:
@@ -218,14 +222,15 @@ class _Runner:
             values["gpu_memory_mib"] = torch.cuda.max_memory_allocated(self.training.device) / MIB
         return values
 
-    def _look(self, index: int, step: int) -> dict[str, float]:
+    def _look(self, index: int, step: int) -> tuple[dict[str, float], bool]:
+        """Metrics, and whether these weights are the best so far: they are on disk then."""
         selection = self.training.selection
         if selection is None:
-            return {}
+            return {}, False
         values, better = selection.look(index, step, self.training.sample)
         if better and selection.best is not None:
             save_best(self.checkpoints, selection.best, self.training.weights())
-        return values
+        return values, better
 
 
 def _named(losses: dict[str, Tensor]) -> dict[str, float]:

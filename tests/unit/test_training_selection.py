@@ -15,14 +15,24 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, StorageError
+from core.generators.base import Phase
 from core.prepare.layout import Block, Channels, WindowArrays
 from core.prepare.series import Windows
+from core.training.checkpoints import load_latest_checkpoint
 from core.training.distance import HeldOutDistance, Look
 from core.training.loop import LoopOptions, train
 from core.training.metrics import read_points
 from core.training.options import training_options
 from core.training.selection import Selection, hold_out
-from tests.unit.toy_generator import LENGTH, interrupted, parameters, toy_training, toy_windows, whole
+from tests.unit.toy_generator import (
+    LENGTH,
+    ToyTraining,
+    interrupted,
+    parameters,
+    toy_training,
+    toy_windows,
+    whole,
+)
 
 HELD = {"selection": {"validation": 0.3, "every": 5, "windows": 100}, "learning_rate": 0.02}
 
@@ -320,6 +330,36 @@ def test_selection_resumes_exactly(options: dict[str, Any], after: int, tmp_path
         for points in (read_points(tmp_path / part / "metrics.jsonl")[0] for part in ("whole", "resumed"))
     ]
     assert values[0] == values[1]
+
+
+class KilledError(Exception):
+    """No checkpoint is written for it, as for SIGKILL."""
+
+
+def test_a_killed_training_knows_the_best_weights_on_disk(tmp_path: Path) -> None:
+    """Although what it finds from then on is not what it found before, as on another device."""
+
+    def kill(phase: Phase, step: int) -> None:
+        if (phase.name, step) == ("play", 7):
+            raise KilledError
+
+    def finding(look: Look) -> ToyTraining:
+        training = toy_training(HELD)
+        assert training.selection is not None
+        training.selection.distance.look = lambda _: look  # type: ignore[method-assign]
+        return training
+
+    with pytest.raises(KilledError):
+        train(finding(good(0.5)), tmp_path, LoopOptions(1000.0), on_step=kill)
+    best = json.loads((tmp_path / "checkpoints" / "best.json").read_text())["best"]
+    found = load_latest_checkpoint(tmp_path / "checkpoints")
+    assert found is not None
+    assert (found[0].phase, found[0].step) == (best["phase"], best["step"]) == (1, 5)
+    result = train(finding(good(0.6)), tmp_path, LoopOptions(1000.0))
+    assert result.kept == "best"
+    assert result.best == {**best, "phase": "play"}
+    steps = [p.step for p in read_points(tmp_path / "metrics.jsonl")[0] if "validation/distance" in p.values]
+    assert steps == [5, 10, 15, 20, 25, 30]
 
 
 def test_best_weights_that_are_gone_or_others_are_not_replaced_by_worse(tmp_path: Path) -> None:
