@@ -184,7 +184,7 @@ class SparsityConfig(Section):
 
     weight: float = Field(default=0.0, ge=0, description="Of the sum of magnitudes; 0: none.")
     parameters: tuple[str, ...] = Field(
-        default=("*",), description="Patterns of parameter names, e.g. discriminator.*weight_hh."
+        default=("*",), min_length=1, description="Patterns of parameter names, e.g. discriminator.*weight_hh."
     )
     method: Literal["proximal", "subgradient"] = Field(
         default="proximal",
@@ -197,7 +197,9 @@ class UpdateConfig(Section):
     """Which weights may move at all; the others stay bit for bit."""
 
     parameters: tuple[str, ...] = Field(
-        default=("*",), description="Patterns of parameter names, e.g. generator.*; others stay."
+        default=("*",),
+        min_length=1,
+        description="Patterns of parameter names, e.g. generator.*; others stay.",
     )
     file: str | None = Field(
         default=None,

@@ -52,6 +52,8 @@ def test_later_wins_preset_then_values_then_overrides_then_seed() -> None:
         ("dataset.source.kind=ftp", "'file', 'arch', 'sine'"),
         ("window.length=1", "window.length: .* got 1"),
         ("training.learning_rate=fast", "training.learning_rate: .* got 'fast'"),
+        ("training.update.parameters=[]", "training.update.parameters: .* at least 1 item"),
+        ("training.l1.parameters=[]", "training.l1.parameters: .* at least 1 item"),
         ("registry.name=../x", "registry.name: .* got '../x'"),
         ("dataset.name=../x", "dataset.name: "),
         ("training", "expected key=value"),
