@@ -21,7 +21,7 @@ from core.prepare.series import Windows
 from core.training.averaging import Average
 from core.training.batches import BatchSource
 from core.training.gradients import GradientWatch, StepProfile, clip_norm, clip_value, network_norms
-from core.training.masks import EdgeMasks
+from core.training.masks import MEASURED, EdgeMasks
 from core.training.optimizers import Schedule, check_groups, make_optimizer, set_rates
 from core.training.options import training_options
 from core.training.selection import Selection, hold_out
@@ -72,8 +72,7 @@ class NetworkTraining:
         give_generator(model, self.batches.rng)
         self._build_techniques()
         self.solvers = self._build_solvers(solvers)
-        for name, (moving, size) in self._edges().items():
-            logger.info("network %s: %d of %d weights may move", name, moving, size)
+        self._tell_edges()
         self.selection = None if held_out is None else Selection(self.windows, held_out, self.options)
 
     def _build_techniques(self) -> None:
@@ -104,6 +103,13 @@ class NetworkTraining:
             )
             for solver, networks in solvers.items()
         }
+
+    def _tell_edges(self) -> None:
+        if self.masks and self.masks.undecided:
+            logger.info("each parameter's first %d gradients decide which weights may move", MEASURED)
+            return
+        for name, (moving, size) in self._edges().items():
+            logger.info("network %s: %d of %d weights may move", name, moving, size)
 
     @contextmanager
     def moving(self, *networks: str) -> Iterator[None]:
@@ -256,6 +262,14 @@ class NetworkTraining:
 
     def finish(self, weights: Mapping[str, Tensor] | None = None) -> None:
         """See `core.generators.base.Training`."""
+        if self.masks and (still := self.masks.undecided):
+            logger.warning(
+                "training.update: %d parameters never moved, fewer than %d gradients reached them: %s; train "
+                "longer, or choose others with training.update.parameters",
+                len(still),
+                MEASURED,
+                ", ".join(still),
+            )
         if weights is not None:
             self.model.load_state_dict(weights)
         elif self.average:

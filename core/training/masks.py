@@ -9,7 +9,8 @@ momentum and weight decay want: their gradient is taken away before the step, an
 With the rule `gradient` a parameter stands still while its first `MEASURED` gradients are summed; the largest
 magnitudes of the sum decide, once and for the whole training. A parameter that several solvers move is decided
 by the first ones that reach it: of TimeGAN, the embedder by the reconstruction of phase 1, the supervisor by
-phase 2, the generator and the discriminator by the adversarial losses.
+phase 2, the generator and the discriminator by the adversarial losses. A parameter that fewer gradients reach
+stands still to the end; `undecided` names it.
 """
 
 from __future__ import annotations
@@ -115,17 +116,20 @@ class EdgeMasks:
                 parameter.copy_(torch.where(mask, parameter, start))
 
     def edges(self) -> dict[str, tuple[int, int]]:
-        """By parameter: weights that may move, and all weights."""
+        """By parameter: weights that may move by now (none while the rule measures), and all weights."""
         counted = {}
         for name, parameter in self.parameters.items():
             size = parameter.numel()
             if name in self.masks:
                 counted[name] = int(self.masks[name].sum()), size
-            elif name in self.sums:
-                counted[name] = share_of(size, self.fraction), size
             else:
-                counted[name] = (size if name in self.moving else 0), size
+                counted[name] = (size if name in self.moving and name not in self.sums else 0), size
         return counted
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Parameters that the rule has yet to decide: they stand still."""
+        return tuple(self.sums)
 
     def state(self) -> dict[str, Tensor]:
         """Masks and what the rule `gradient` has summed, by unique names."""

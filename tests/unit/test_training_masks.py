@@ -118,6 +118,25 @@ def test_the_gradients_of_the_first_batches_decide() -> None:
     assert any(not torch.equal(after[name], start[name]) for name in start)
 
 
+def test_what_too_few_gradients_reached_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = parameters(new_toy())
+    options = {"update": update(rule="gradient", fraction=FRACTION), "embedding_iterations": 0}
+    with caplog.at_level("WARNING"):
+        training, result = whole({**options, "joint_iterations": MEASURED - 1}, tmp_path / "run")
+    assert {moving for moving, _ in result.edges.values()} == {0}
+    after = parameters(training.model)
+    assert all(torch.equal(after[name], start[name]) for name in start)
+    (said,) = [message for message in caplog.messages if "never moved" in message]
+    assert all(name in said for name in start)
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        _, result = whole({**options, "joint_iterations": MEASURED}, tmp_path / "longer")
+    assert all(moving > 0 for moving, _ in result.edges.values())
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("after", [MEASURED // 2, MEASURED + 3, 30])
 def test_a_masked_training_resumes_exactly(after: int, tmp_path: Path) -> None:
     """Also while the rule still measures, and with masks that the next start would choose differently."""
