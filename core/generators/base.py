@@ -28,7 +28,7 @@ class Phase:
     step: Callable[[], dict[str, Tensor]]
     """One iteration; the losses by name, detached scalars left on the device."""
     networks: tuple[str, ...]
-    """Those that move in this phase: their gradient norms are logged."""
+    """Those that move in this phase: their gradient norms are logged, 0 where one stood still."""
     generates: bool = True
     """What the networks sample is worth judging in this phase."""
 
@@ -96,10 +96,6 @@ class Training(Protocol):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue exactly where `state` was taken."""
-        ...
-
-    def gradient_norms(self, networks: tuple[str, ...]) -> dict[str, float]:
-        """Euclidean norm of each network's last gradient."""
         ...
 
 

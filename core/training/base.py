@@ -214,8 +214,9 @@ class NetworkTraining:
     def observe(self, phase: Phase, step: int) -> dict[str, float]:
         """See `core.generators.base.Training`."""
         moved = self._moved or set()
-        norms = self._norms({*phase.networks, *moved})
-        self.watch.look(phase.name, step, {name: norm for name, norm in norms.items() if name in moved})
+        # One that stood still may hold a gradient of before, but has none after a resume: 0 in the curve.
+        norms = self._norms(moved)
+        self.watch.look(phase.name, step, norms)
         values = {f"gradient/{name}": norms.get(name, 0.0) for name in phase.networks}
         values |= {f"alarms/{name}": float(count) for name, count in self.watch.counted().items()}
         for name, profile in self.profile().items():
@@ -227,11 +228,6 @@ class NetworkTraining:
     def profile(self) -> dict[str, list[float]]:
         """See `core.generators.base.Training`."""
         return {name: norms.tolist() for name, norms in self.steps.norms.items()}
-
-    def gradient_norms(self, networks: tuple[str, ...]) -> dict[str, float]:
-        """Euclidean norm of each network's last gradient, before clipping; 0 for one that has none yet."""
-        norms = self._norms(set(networks))
-        return {name: norms.get(name, 0.0) for name in networks}
 
     def _norms(self, names: set[str]) -> dict[str, float]:
         """Of networks that have a gradient, in the model's order."""

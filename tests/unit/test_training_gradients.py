@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,26 @@ def test_steps_are_bounded_and_norms_are_logged_before_clipping() -> None:
     logged = bound.observe(bound.phases[1], 1)
     assert logged["gradient/generator"] == pytest.approx(length, rel=1e-3)
     assert logged == pytest.approx(free.observe(free.phases[1], 1))
+
+
+def test_a_network_that_stood_still_has_no_gradient() -> None:
+    """As after a resume, which knows nothing of the gradients before."""
+    training = toy_training()
+    warm, play = training.phases
+    training.iterate(warm, 1, logged=True)
+    assert training.observe(warm, 1)["gradient/critic"] > 0
+
+    def generator_alone() -> dict[str, Tensor]:
+        with training.moving("generator"):
+            loss = training.generator_loss()
+            training.step("generator", loss)
+        return {}
+
+    frozen = replace(play, step=generator_alone)
+    training.iterate(frozen, 1, logged=True)
+    logged = training.observe(frozen, 1)
+    assert logged["gradient/generator"] > 0
+    assert logged["gradient/critic"] == 0
 
 
 def test_no_entry_moves_further_than_the_value() -> None:
