@@ -8,14 +8,14 @@ values for it. Settings of the machine are in `core.settings`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.catalog import DatasetConfig
 from core.errors import ConfigError
-from core.model_options import ComparisonConfig
+from core.model_options import Beta, ComparisonConfig
 from core.schema import Section, validated
 
 Preset = Literal["quick", "paper"]
@@ -141,7 +141,7 @@ class OptimizerConfig(Section):
     kind: Literal["adam", "adamw", "sgd", "rmsprop"] = Field(
         default="adam", description="`adam` adds weight decay to the gradient, `adamw` to the step."
     )
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="Decay of Adam's two moments.")
+    betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), description="Decay of Adam's two moments.")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="Of `sgd` and `rmsprop`.")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Of all networks, biases included.")
     groups: dict[str, OptimizerGroup] = Field(
@@ -177,6 +177,12 @@ class GradientConfig(Section):
         default="warn",
         description="Say it, stop the training, clip from then on at `exploding`, or halve the learning rate.",
     )
+
+    @model_validator(mode="after")
+    def _a_gradient_may_be_neither(self) -> Self:
+        if self.exploding <= self.vanishing:
+            raise ValueError(f"expected exploding > vanishing, got {self.exploding:g} and {self.vanishing:g}")
+        return self
 
 
 class SparsityConfig(Section):
@@ -269,8 +275,8 @@ class TrainingConfig(Section):
     losses: LossConfig = LossConfig()
     discriminator_rule: Literal["threshold", "always", "accuracy"] | None = Field(
         default=None,
-        description="TimeGAN's discriminator steps while its loss is above `discriminator_threshold` (code), at "
-        "every iteration (paper), or while it tells less than `discriminator_accuracy` of a batch right.",
+        description="TimeGAN's discriminator steps while its loss is above `discriminator_threshold` (code), "
+        "at every iteration (paper), or while it tells less than `discriminator_accuracy` of a batch right.",
     )
     discriminator_threshold: float = Field(default=0.15, ge=0, description="Of the rule `threshold`.")
     discriminator_accuracy: float = Field(default=0.8, gt=0.5, le=1, description="Of the rule `accuracy`.")

@@ -18,9 +18,9 @@ Cell = Annotated[
 Condition = Annotated[
     tuple[str, ...], Field(description="Static columns whose value is given to the generator, not generated.")
 ]
-Betas = Annotated[
-    tuple[float, float] | None, Field(description="Of Adam; `training.optimizer.betas` if empty.")
-]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+"""Decay of a moment of Adam."""
+Betas = Annotated[tuple[Beta, Beta] | None, Field(description="Of Adam; `training.optimizer.betas` if empty.")]
 Components = Annotated[
     int, Field(ge=1, le=64, description="Components of the mixture that a step is drawn from.")
 ]

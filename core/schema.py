@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -34,6 +35,10 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
         near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.4)
         hint = f"; did you mean {'.'.join([*place[:-1], near[0]])}?" if near else ""
         return f"unknown key {name}{hint} (keys there: {', '.join(sorted(known))})"
+    if detail["type"] == "value_error" and isinstance(detail["input"], Mapping | BaseModel):
+        # Of a whole section: our own message says which of its values are wrong.
+        said = detail["msg"].removeprefix("Value error, ")
+        return f"{name}: {said}" if place else said
     return f"{name}: {detail['msg']}, got {detail['input']!r}"
 
 

@@ -320,6 +320,7 @@ def test_a_job_for_another_kind_keeps_what_is_given() -> None:
         (["model.kind=wavgan"], "model: .*'timegan', 'rcgan'"),
         (["model.kind=wavegan", "model.layers=0"], "model.layers: .* got 0"),
         (["model.kind=wavegan", "model.kernel=3"], "expected kernel >= stride"),
+        (["model.kind=rcgan", "model.betas=[0.5,1]"], "model.betas.1: .*less than 1, got 1$"),
         (["model.kind=tforcing", "model.components=many"], "model.components: .* got 'many'"),
         (["model=rcgan"], "model: "),
     ],
