@@ -45,6 +45,15 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 }
 
 
+def _changed(section: Section) -> list[str]:
+    """Fields that are not what they are where nobody sets them."""
+    return [
+        name
+        for name, field in type(section).model_fields.items()
+        if getattr(section, name) != field.get_default(call_default_factory=True)
+    ]
+
+
 class WindowConfig(Section):
     """How the prepared series is cut into windows."""
 
@@ -126,6 +135,9 @@ _MODELS: dict[str, type[ModelConfig]] = {
 }
 KINDS = tuple(_MODELS)
 """Generators there are, by `model.kind`."""
+_TIMEGAN: str = TimeGANConfig.model_fields["kind"].default
+_OF_TIMEGAN = ("losses", "discriminator_rule", "discriminator_threshold", "discriminator_accuracy")
+"""Keys of the section `training` that no other generator reads and that no preset sets."""
 
 
 class OptimizerGroup(Section):
@@ -155,7 +167,11 @@ class ScheduleConfig(Section):
     kind: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="Constant, or down to `floor` at the end of the phase."
     )
-    warmup: int = Field(default=0, ge=0, description="Iterations of a phase over which the rate rises from 0.")
+    warmup: int = Field(
+        default=0,
+        ge=0,
+        description="Iterations over which the rate of a phase rises from 0; a shorter phase ends in its rise.",
+    )
     floor: float = Field(default=0.0, ge=0, le=1, description="Share of the rate that is left at the end.")
 
 
@@ -232,6 +248,14 @@ class SelectionConfig(Section):
         default=None, ge=1, description="Looks without progress before the phase ends early; never if empty."
     )
     windows: int = Field(default=1000, ge=10, description="Synthetic windows drawn for a look, at most.")
+
+    @model_validator(mode="after")
+    def _nothing_is_chosen_without_windows(self) -> Self:
+        if not self.validation and (idle := _changed(self)):
+            raise ValueError(
+                f"{', '.join(idle)} without held-out windows has no effect: set training.selection.validation"
+            )
+        return self
 
 
 class LossConfig(Section):
@@ -352,8 +376,24 @@ class JobConfig(Section):
     @classmethod
     def _timegan_unless_said(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and "kind" not in value:
-            return {"kind": TimeGANConfig.model_fields["kind"].default, **value}
+            return {"kind": _TIMEGAN, **value}
         return value
+
+    @model_validator(mode="after")
+    def _options_are_read(self) -> Self:
+        """What would be ignored is refused; `with_model` leaves it out."""
+        kind, changed = self.model.kind, _changed(self.training)
+        if kind != _TIMEGAN and (idle := [name for name in _OF_TIMEGAN if name in changed]):
+            raise ValueError(
+                f"{', '.join(f'training.{name}' for name in idle)}: TimeGAN's alone, a generator of kind "
+                f"{kind} does not read it; leave it out"
+            )
+        if _has_betas(self.model) and "betas" in _changed(self.training.optimizer):
+            raise ValueError(
+                f"training.optimizer.betas: a generator of kind {kind} has betas of its own; set "
+                "model.betas, or model.betas=null to have these"
+            )
+        return self
 
     @property
     def model_name(self) -> str:
@@ -384,8 +424,11 @@ def build_job(
         raise ConfigError(f"there is no preset {preset!r}: choose one of {', '.join(get_args(Preset))}")
     tree: dict[str, Any] = {"dataset": dataset.model_dump(exclude_unset=True)}
     layers = [values or {}, *map(parse_override, overrides)]
-    timegan = _kind(layers) == TimeGANConfig.model_fields["kind"].default
-    _merge(tree, {key: part for key, part in PRESETS[preset].items() if timegan or key != "model"})
+    kind = _kind(layers)
+    if isinstance(kind, str):
+        checked_kinds([kind])
+    presets = PRESETS[preset].items()
+    _merge(tree, {key: part for key, part in presets if kind == _TIMEGAN or key != "model"})
     for layer in layers:
         _merge(tree, layer)
     if seed is not None:
@@ -408,17 +451,31 @@ def checked_kinds(kinds: Iterable[str] | None) -> tuple[str, ...]:
 def with_model(job: JobConfig, kind: str) -> JobConfig:
     """The job for another kind of generator: its defaults, given the same conditions.
 
+    What the section `training` says that this kind does not read is left out, as a job for it would refuse it.
+
     Raises:
         KeyError: there is no such kind.
     """
     if job.model.kind == kind:
         return job
-    return job.model_copy(update={"model": _MODELS[kind](condition=job.model.condition)})
+    model, training = _MODELS[kind](condition=job.model.condition), job.training
+    if kind != _TIMEGAN:
+        defaults = TrainingConfig()
+        training = training.model_copy(update={name: getattr(defaults, name) for name in _OF_TIMEGAN})
+    if _has_betas(model):
+        optimizer = training.optimizer.model_copy(update={"betas": OptimizerConfig().betas})
+        training = training.model_copy(update={"optimizer": optimizer})
+    return job.model_copy(update={"model": model, "training": training})
+
+
+def _has_betas(model: ModelConfig) -> bool:
+    """Those of the section `training` have no effect on it."""
+    return getattr(model, "betas", None) is not None
 
 
 def _kind(layers: Iterable[Mapping[str, Any]]) -> Any:
     """The kind of generator that the last layer that names one names."""
-    kind: Any = TimeGANConfig.model_fields["kind"].default
+    kind: Any = _TIMEGAN
     for layer in layers:
         model = layer.get("model")
         if isinstance(model, Mapping) and "kind" in model:

@@ -317,7 +317,8 @@ def test_a_job_for_another_kind_keeps_what_is_given() -> None:
         (["model.kind=rcgan", "model.hiden=3"], "unknown key model.hiden; did you mean model.hidden"),
         (["model.kind=wavenet", "model.hidden=3"], "unknown key model.hidden"),
         (["model.hiden=3"], "unknown key model.hiden; did you mean model.hidden"),
-        (["model.kind=wavgan"], "model: .*'timegan', 'rcgan'"),
+        (["model.kind=wavgan"], "there is no generator 'wavgan': choose among timegan, rcgan"),
+        (["model.kind=[a]"], "model: .*'timegan', 'rcgan'"),
         (["model.kind=wavegan", "model.layers=0"], "model.layers: .* got 0"),
         (["model.kind=wavegan", "model.kernel=3"], "expected kernel >= stride"),
         (["model.kind=rcgan", "model.betas=[0.5,1]"], "model.betas.1: .*less than 1, got 1$"),
@@ -328,6 +329,41 @@ def test_a_job_for_another_kind_keeps_what_is_given() -> None:
 def test_wrong_options_name_the_key(overrides: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         build_job(SP500, overrides=overrides)
+
+
+OF_TIMEGAN = (
+    "losses.gamma=0.5",
+    "discriminator_rule=always",
+    "discriminator_threshold=0.2",
+    "discriminator_accuracy=0.9",
+)
+
+
+@pytest.mark.parametrize("option", OF_TIMEGAN)
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"timegan"}))
+def test_what_timegan_alone_reads_is_refused_for_others(kind: str, option: str) -> None:
+    key = option.partition("=")[0].partition(".")[0]
+    with pytest.raises(ConfigError, match=rf"training\.{key}: TimeGAN's alone.* kind {kind}"):
+        build_job(SP500, overrides=[f"model.kind={kind}", f"training.{option}"])
+    # `timeloom compare` has them for TimeGAN alone. A flow validates its job once more.
+    plain, asked = build_job(SP500), build_job(SP500, overrides=[f"training.{option}"])
+    assert asked.training != plain.training
+    assert with_model(asked, "timegan") is asked
+    assert JobConfig.model_validate(with_model(asked, kind)) == with_model(plain, kind)
+    # Said, but as it is anyway.
+    build_job(SP500, overrides=[f"model.kind={kind}", "training.discriminator_threshold=0.15"])
+
+
+@pytest.mark.parametrize("kind", ["rcgan", "crnngan", "wavegan"])
+def test_betas_of_the_optimiser_are_refused_where_the_model_has_its_own(kind: str) -> None:
+    words = [f"model.kind={kind}", "training.optimizer.betas=[0.1,0.2]"]
+    with pytest.raises(ConfigError, match=rf"training\.optimizer\.betas: .* kind {kind} .* model\.betas"):
+        build_job(SP500, overrides=words)
+    assert build_job(SP500, overrides=[*words, "model.betas=null"]).training.optimizer.betas == (0.1, 0.2)
+    job = build_job(SP500, overrides=[words[1]])
+    assert with_model(job, kind).training.optimizer.betas == (0.9, 0.999)
+    assert with_model(job, "wavenet").training == job.training
+    assert build_job(SP500, overrides=["model.kind=wavenet", words[1]]).training.optimizer.betas == (0.1, 0.2)
 
 
 def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:

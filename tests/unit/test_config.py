@@ -57,6 +57,12 @@ def test_later_wins_preset_then_values_then_overrides_then_seed() -> None:
         ("training.optimizer.betas=[2,0.9]", "training.optimizer.betas.0: .*less than 1, got 2$"),
         ("training.optimizer.betas=[0.9,-1]", "training.optimizer.betas.1: .*greater than or equal to 0"),
         ("training.gradients.exploding=1e-10", "training.gradients: expected exploding > vanishing, got 1e-10"),
+        ("training.selection.patience=3", "selection: patience .* set training.selection.validation"),
+        (
+            "training.selection={every: 5, keep_best: false}",
+            "selection: every, keep_best .* set training.selection.validation",
+        ),
+        ("training.selection.windows=50", "selection: windows .* set training.selection.validation"),
         ("registry.name=../x", "registry.name: .* got '../x'"),
         ("dataset.name=../x", "dataset.name: "),
         ("training", "expected key=value"),
