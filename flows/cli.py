@@ -98,13 +98,13 @@ def compare(
         preset: `quick` (minutes each on a CPU) or `paper` (the published size).
         seed: Fixes weights, batches, noise and judges.
     """
-    from core.config import checked_kinds
+    from core.comparison import comparison_jobs
     from flows.environment import configure
     from flows.server import prefect_api
 
     settings = _settings()
     job = _job(dataset, settings, preset, set_, seed)
-    kinds = checked_kinds([kind.strip() for kind in models.split(",")] if models else None)
+    kinds = comparison_jobs(job, [kind.strip() for kind in models.split(",")] if models else None)
     _refuse_missing_folder(json_)
     configure(settings)
     with prefect_api(settings) as api:

@@ -8,7 +8,8 @@ from typing import cast
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from core.config import JobConfig, checked_kinds, with_model
+from core.comparison import comparison_jobs
+from core.config import JobConfig
 from core.errors import TimeloomError
 from core.evaluation.published import published_scores
 from core.settings import Settings
@@ -54,13 +55,14 @@ def compare(job: JobConfig, models: list[str] | None = None) -> list[Comparison]
         models: Kinds, every one if empty.
 
     Raises:
-        ConfigError: an unknown kind.
+        ConfigError: see `core.comparison.comparison_jobs`; nothing was trained.
         TimeloomError: it was cancelled.
     """
+    jobs = comparison_jobs(job, models)
     configure(Settings())
     rows = []
-    for kind in checked_kinds(models):
-        rows.append(_compare_one(with_model(job, kind), kind))
+    for kind, its_job in jobs.items():
+        rows.append(_compare_one(its_job, kind))
         show_table("comparison", [_shown(row) for row in rows], f"Generators on {job.dataset.name}")
     return rows
 
