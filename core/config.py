@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from core.catalog import DatasetConfig
 from core.errors import ConfigError
-from core.model_options import Beta, ComparisonConfig
+from core.model_options import Beta, ComparisonConfig, WaveGANConfig
 from core.schema import Section, validated
 
 Preset = Literal["quick", "paper"]
@@ -392,6 +392,16 @@ class JobConfig(Section):
             raise ValueError(
                 f"training.optimizer.betas: a generator of kind {kind} has betas of its own; set "
                 "model.betas, or model.betas=null to have these"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _layers_fit_the_window(self) -> Self:
+        model, length = self.model, self.window.length
+        if isinstance(model, WaveGANConfig) and (model.layers or 1) > (most := model.most_layers(length)):
+            raise ValueError(
+                f"model.layers: windows of {length} steps are down to one after {most} convolutions of stride "
+                f"{model.stride}; expected at most {most}, got {model.layers}"
             )
         return self
 

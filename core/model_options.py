@@ -158,5 +158,12 @@ class WaveGANConfig(Section):
             raise ValueError(f"expected kernel >= stride, got {self.kernel} and {self.stride}")
         return self
 
+    def most_layers(self, length: int) -> int:
+        """Convolutions until one step of a window is left: each further one only doubles the channels."""
+        layers = 1
+        while self.stride**layers < length:
+            layers += 1
+        return layers
+
 
 ComparisonConfig = RCGANConfig | CRNNGANConfig | TForcingConfig | PForcingConfig | WaveNetConfig | WaveGANConfig

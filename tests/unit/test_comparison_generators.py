@@ -16,6 +16,7 @@ from core.config import KINDS, PRESETS, JobConfig, build_job, with_model
 from core.errors import ConfigError, StorageError
 from core.generators.module import TorchGenerator
 from core.generators.registry import GENERATORS, load_generator, new_generator
+from core.generators.wavegan import WaveGAN
 from core.prepare.layout import Block, Channels
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
@@ -364,6 +365,22 @@ def test_betas_of_the_optimiser_are_refused_where_the_model_has_its_own(kind: st
     assert with_model(job, kind).training.optimizer.betas == (0.9, 0.999)
     assert with_model(job, "wavenet").training == job.training
     assert build_job(SP500, overrides=["model.kind=wavenet", words[1]]).training.optimizer.betas == (0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("length", "stride", "most"), [(24, 4, 3), (24, 2, 5), (16, 4, 2), (17, 4, 3), (2, 4, 1)]
+)
+def test_layers_after_which_one_step_is_left_are_the_most(length: int, stride: int, most: int) -> None:
+    """Each further one doubles the channels: ten are 50 GB."""
+    words = ["model.kind=wavegan", f"window.length={length}", f"model.stride={stride}"]
+    job = build_job(SP500, overrides=[*words, f"model.layers={most}", "model.width=1"])
+    model = new_generator(job.model.model_dump(), length=length, channels=Channels.continuous(2), seed=0)
+    assert isinstance(model, WaveGAN)
+    assert model.discriminator.lengths[-1] == 1 < model.discriminator.lengths[-2]
+    with pytest.raises(
+        ConfigError, match=rf"model\.layers: windows of {length} .* at most {most}, got {most + 1}"
+    ):
+        build_job(SP500, overrides=[*words, f"model.layers={most + 1}"])
 
 
 def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
