@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import ConfigError
+from core.errors import ConfigError, StorageError
 from core.lake import file_digest, write_atomically
 from core.tensors import pack_tensors, read_tensors
 
@@ -58,8 +58,8 @@ class EdgeMasks:
         options: Section `training.update`.
 
     Raises:
-        ConfigError: a pattern or a name in the file fits no parameter, a mask has another shape, or a file is
-            given together with a rule.
+        ConfigError: a pattern or a name in the file fits no parameter, a mask has another shape, the file is
+            no safetensors file, or one is given together with a rule.
     """
 
     def __init__(self, model: nn.Module, options: Mapping[str, Any]) -> None:
@@ -214,7 +214,11 @@ def _from_file(path: Path, parameters: Mapping[str, Tensor], chosen: list[str]) 
     if not path.is_file():
         raise _no_file(path)
     masks: dict[str, Tensor] = {}
-    for key, tensor in read_tensors(path)[0].items():
+    try:
+        tensors = read_tensors(path)[0]
+    except StorageError as error:
+        raise ConfigError(f"training.update.file: {error}") from error
+    for key, tensor in tensors.items():
         name = key.removesuffix(_INDICES)
         if name not in parameters:
             near = difflib.get_close_matches(name, parameters, n=3) or list(parameters)[:3]

@@ -221,6 +221,9 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         toy_training(update=update(file="masks.safetensors", rule="magnitude"))
     with pytest.raises(ConfigError, match="there is no file"):
         toy_training(update=update(file=str(tmp_path / "none.safetensors")))
+    (tmp_path / "masks.npz").write_bytes(b"PK, an archive of NumPy's")
+    with pytest.raises(ConfigError, match=r"^training\.update\.file: .*masks\.npz .*no safetensors file"):
+        toy_training(update=update(file=str(tmp_path / "masks.npz")))
 
 
 def test_without_a_mask_nothing_is_kept() -> None:
