@@ -38,6 +38,8 @@ EVERYTHING: dict[str, Any] = {
     "selection": {"validation": 0.25, "every": 4, "windows": 50},
 }
 ROWS, LENGTH = 200, 8
+MODELS: dict[str, dict[str, Any]] = {"crnngan": {"freezing": 0.0}}
+"""A generator that rests gets too few gradients in so few iterations for the rule to decide."""
 
 
 @pytest.fixture
@@ -46,7 +48,8 @@ def windows(sines: NDArray[np.float32]) -> Windows:
 
 
 def new(kind: str, windows: Windows) -> tuple[TorchGenerator, Training]:
-    generator = new_generator({"kind": kind}, length=LENGTH, channels=windows.channels, seed=5)
+    model = {"kind": kind, **MODELS.get(kind, {})}
+    generator = new_generator(model, length=LENGTH, channels=windows.channels, seed=5)
     assert isinstance(generator, TorchGenerator)
     return generator, generator.start_training(windows, EVERYTHING, torch.device("cpu"))
 
