@@ -36,7 +36,10 @@ def show_comparison(console: Console, rows: list[Comparison]) -> None:
     """A line a generator; what the paper reports stands beside where its dataset is meant."""
     published = any(row.paper_discriminative is not None for row in rows)
     columns = ["model", "discriminative", "predictive"]
-    table = Table(*columns, *(["paper"] if published else []), "training, s", "note")
+    table = Table()
+    for name in (*columns, *(["paper"] if published else []), "training, s"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("note")
     for row in rows:
         scores = (
             ("", "")
@@ -54,7 +57,8 @@ def show_comparison(console: Console, rows: list[Comparison]) -> None:
     if real is not None:
         console.print(
             f"real windows: discriminative {real.real_discriminative:.3f} (halves against each other), "
-            f"predictive {real.real_predictive:.4f}"
+            f"predictive {real.real_predictive:.4f}",
+            soft_wrap=True,
         )
 
 
