@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from core.generators.crnngan import CRNNGAN
 from core.generators.forcing import PForcing, TForcing
+from core.generators.losses import adversarial_error
 from core.generators.module import TorchGenerator
 from core.generators.rcgan import RCGAN
 from core.generators.training.crnngan import CRNNGANTraining
@@ -21,7 +22,6 @@ from core.generators.training.losses import (
     interpolate,
     mean_decision,
     squared_weights,
-    step_cross_entropy,
 )
 from core.generators.training.professor import ProfessorTraining
 from core.generators.training.rcgan import RCGANTraining
@@ -56,9 +56,9 @@ def test_rcgans_losses_are_the_mean_cross_entropies_of_the_steps() -> None:
     p = logits.sigmoid()[..., 0].numpy()
     for real, each in ((True, -np.log(p)), (False, -np.log(1 - p))):
         cells = [each[i, t] for i, n in enumerate(lengths) for t in range(n)]
-        got = float(step_cross_entropy(logits, real, rows_of(lengths, 4)))
+        got = float(adversarial_error(logits, rows_of(lengths, 4), real=real))
         assert got == pytest.approx(np.mean(cells), abs=1e-12)
-        assert float(step_cross_entropy(logits, real, None)) == pytest.approx(each.mean(), abs=1e-12)
+        assert float(adversarial_error(logits, real=real)) == pytest.approx(each.mean(), abs=1e-12)
 
 
 def test_rcgans_training_equals_the_losses_written_down(windows: Windows) -> None:
@@ -334,6 +334,6 @@ def test_adversarial_networks_have_betas_of_their_own(kind: type[TorchGenerator]
 
 def test_a_cross_entropy_of_zero_logits_is_log_two() -> None:
     zeros = torch.zeros(2, 3, 1)
-    for loss in (step_cross_entropy, mean_decision):
-        assert float(loss(zeros, True, None)) == pytest.approx(np.log(2), abs=1e-6)
+    for loss in (adversarial_error(zeros, real=True), mean_decision(zeros, True, None)):
+        assert float(loss) == pytest.approx(np.log(2), abs=1e-6)
     assert float(functional.softplus(torch.tensor(0.0))) == pytest.approx(np.log(2), abs=1e-6)

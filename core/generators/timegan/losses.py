@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from core.generators.training.losses import full
+from core.generators.losses import adversarial_error, full, weighted_mean
 
 VARIANCE_FLOOR = 1e-6
 _NORM_FLOOR = 1e-12  # under the root of a norm, whose gradient at 0 is not finite
@@ -119,14 +118,6 @@ class Objective:
         return error.sqrt() if self.form == "root_mean_square" else error
 
 
-def weighted_mean(x: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean of `x`, by `weight` (broadcast to its shape) where there is one."""
-    if weight is None:
-        return x.mean()
-    weight = weight.expand_as(x)
-    return (x * weight).sum() / weight.sum().clamp(min=1)
-
-
 def moment_error(X: Tensor, X_hat: Tensor, rows: Tensor | None = None) -> Tensor:
     """`G_loss_V`: how far the batch's standard deviation and mean, by step and channel, are from the real ones.
 
@@ -144,12 +135,6 @@ def _moments(x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
     mean = (x * rows).sum(0) / count
     variance = ((x - mean).square() * rows).sum(0) / count
     return mean, (variance + VARIANCE_FLOOR).sqrt()
-
-
-def adversarial_error(logits: Tensor, rows: Tensor | None = None, *, real: bool) -> Tensor:
-    """Mean sigmoid cross-entropy of the discriminator's logits against one label (paper, eq. 8)."""
-    logits = full(logits)
-    return weighted_mean(functional.softplus(-logits if real else logits), rows)
 
 
 def gradient_penalty(score: Tensor, latents: Tensor) -> Tensor:

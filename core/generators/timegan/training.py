@@ -10,13 +10,8 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.generators.base import Phase
-from core.generators.timegan.losses import (
-    Objective,
-    adversarial_error,
-    gradient_penalty,
-    moment_error,
-    weighted_mean,
-)
+from core.generators.losses import adversarial_error, weighted_mean
+from core.generators.timegan.losses import Objective, gradient_penalty, moment_error
 from core.generators.timegan.model import Latents
 from core.networks.context import beside
 from core.prepare.series import Windows

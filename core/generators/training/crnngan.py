@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from core.generators.base import Phase
-from core.generators.training.losses import feature_distance, masked_mean, mean_decision, squared_weights
+from core.generators.losses import weighted_mean
+from core.generators.training.losses import feature_distance, mean_decision, squared_weights
 from core.generators.training.optimizers import set_betas
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
@@ -52,7 +53,7 @@ class CRNNGANTraining(NetworkTraining):
         batch, noise = self.batches.draw(), self.noise()
         with self.moving("generator"):
             predicted = self.model.predict(noise[0], batch.X, torch.cat([batch.static, batch.condition], dim=1))
-            loss = masked_mean((predicted - batch.X).square(), batch.observed)
+            loss = weighted_mean((predicted - batch.X).square(), batch.observed)
             self.step("pretraining", loss)
         return {"pretraining": loss.detach()}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.generators.autoregressive import AutoregressiveGenerator
 from core.generators.base import Phase
-from core.generators.training.losses import masked_mean
+from core.generators.losses import weighted_mean
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 
@@ -44,7 +44,7 @@ class LikelihoodTraining(NetworkTraining):
         with self.moving(*self.model.predicting):
             steps, static = self.model.log_likelihood(batch.X, batch.static, batch.condition)
             rows = None if batch.rows is None else batch.rows[..., 0]
-            temporal, static = -masked_mean(steps, rows), -static.mean()
+            temporal, static = -weighted_mean(steps, rows), -static.mean()
             self.step("predictor", temporal + static)
         named = {"likelihood": temporal.detach()}
         return named | ({"static": static.detach()} if self.model.channels.static else {})

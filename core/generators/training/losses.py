@@ -9,29 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def full(x: Tensor) -> Tensor:
-    """In 32 bits at least: under mixed precision networks give 16, too few for sums of logarithms."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of the values where the mask (of the same shape) is 1; of all if None."""
-    if mask is None:
-        return values.mean()
-    return (values * mask).sum() / mask.sum()
-
-
-def step_cross_entropy(logits: Tensor, real: bool, rows: Tensor | None) -> Tensor:
-    """Mean binary cross-entropy of every step's answer (Esteban et al. 2017, section 3).
-
-    Args:
-        logits: Shape (batch, steps, 1).
-        real: What would be right for each.
-        rows: See `core.training.batches.Batch`.
-    """
-    logits = full(logits)
-    return masked_mean(functional.softplus(-logits if real else logits), rows)
+from core.generators.losses import full
 
 
 def mean_decision(logits: Tensor, real: bool, rows: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.generators.base import Phase
-from core.generators.training.losses import full, masked_mean
+from core.generators.losses import full, weighted_mean
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 
@@ -51,7 +51,7 @@ class ProfessorTraining(NetworkTraining):
         both = None if batch.rows is None else torch.cat([batch.rows] * 2)
         with self.moving(*model.predicting):
             features = model.features(batch.X, context)
-            loss = -masked_mean(model.predictor.log_likelihood(features, batch.X), rows)
+            loss = -weighted_mean(model.predictor.log_likelihood(features, batch.X), rows)
             named = {"likelihood": loss.detach()}
             if model.channels.static:
                 loss = loss - model.static_predictor.log_likelihood(batch.condition, batch.static).mean()

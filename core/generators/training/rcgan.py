@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.generators.base import Phase
-from core.generators.training.losses import step_cross_entropy
+from core.generators.losses import adversarial_error
 from core.generators.training.optimizers import set_betas
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
@@ -63,10 +63,10 @@ class RCGANTraining(NetworkTraining):
         context = torch.cat([static, torch.cat([batch.condition] * 2)], dim=1)
         lengths = None if batch.lengths is None else torch.cat([batch.lengths] * 2)
         real, fake = self.model.discriminate(X, context, lengths).chunk(2)
-        return step_cross_entropy(real, True, batch.rows) + step_cross_entropy(fake, False, batch.rows)
+        return adversarial_error(real, batch.rows, real=True) + adversarial_error(fake, batch.rows, real=False)
 
     def generator_loss(self, batch: Batch, noise: tuple[Tensor, ...]) -> Tensor:
         """CE(D(G(z, c), c), 1)."""
         X_hat, static_hat = self.model.generate(noise, batch.condition)
         context = torch.cat([static_hat, batch.condition], dim=1)
-        return step_cross_entropy(self.model.discriminate(X_hat, context, batch.lengths), True, batch.rows)
+        return adversarial_error(self.model.discriminate(X_hat, context, batch.lengths), batch.rows, real=True)

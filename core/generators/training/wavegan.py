@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from core.generators.base import Phase
-from core.generators.training.losses import full, gradient_penalty, interpolate
+from core.generators.losses import full
+from core.generators.training.losses import gradient_penalty, interpolate
 from core.generators.training.optimizers import set_betas
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
