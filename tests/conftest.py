@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,20 @@ settings.register_profile("timeloom", deadline=None, suppress_health_check=[Heal
 settings.load_profile("timeloom")
 
 Write = Callable[..., Path]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Kernels are compiled once, not once for every lake that a test makes."""
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(config.cache.mkdir("kernels")) if config.cache else "")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without a GPU the tests that need one are deselected, and pytest's last line counts them."""
+    if torch.cuda.is_available():
+        return
+    gone = [item for item in items if item.get_closest_marker("gpu")]
+    config.hook.pytest_deselected(items=gone)
+    items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture(autouse=True)

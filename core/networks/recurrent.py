@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.networks.dropout import Dropout, VariationalDropout
+from core.networks.recurrence import Recurrence, gru
 from core.networks.straight_through import sign
 
 Cell = Literal["gru", "lstm", "lstm_ln"]
@@ -56,7 +57,9 @@ class RecurrentOptions:
 class RecurrentLayer(nn.Module):
     """One layer in one direction.
 
-    Weights are torch's: gates in the order r, z, n (GRU) or i, f, g, o (LSTM) along the first axis.
+    Weights are torch's: gates in the order r, z, n (GRU) or i, f, g, o (LSTM) along the first axis. The weights
+    of several replicas may stand behind each other along one more axis before it; a batch then holds the
+    replicas' rows behind each other.
     """
 
     def __init__(self, inputs: int, hidden: int, options: RecurrentOptions) -> None:
@@ -75,14 +78,19 @@ class RecurrentLayer(nn.Module):
             self.bias_hh = nn.Parameter(torch.zeros(self.gates * hidden))
         self.state_dropout = VariationalDropout(options.recurrent_dropout)
         self.by_steps = False
+        self.recurrence: Recurrence = "torch"
 
     @property
     def fused(self) -> bool:
-        """Torch has one call for the whole sequence."""
+        """There is one call for the whole sequence."""
+        if self.by_steps or self.state_dropout.active:
+            return False
+        if self.recurrence != "torch":
+            return self.options.cell == "gru"
         known = self.options.cell == "lstm" or (
             self.options.cell == "gru" and self.options.reset_gate == "after"
         )
-        return known and not self.by_steps and not self.state_dropout.active
+        return known and self.weight_ih.dim() == 2
 
     def kernels(self) -> tuple[Tensor, Tensor]:
         """Kernel and recurrent kernel as they act."""
@@ -91,8 +99,8 @@ class RecurrentLayer(nn.Module):
         return self.weight_ih, self.weight_hh
 
     def weights(self) -> list[Tensor]:
-        """As torch's fused cells want them."""
-        return [*self.kernels(), self.bias_ih, self.bias_hh]
+        """As torch's fused cells want them; without the second bias where there is none."""
+        return [*self.kernels(), self.bias_ih, *([self.bias_hh] if hasattr(self, "bias_hh") else [])]
 
     def start(self, batch: int, like: Tensor) -> State:
         """The zero state and, while states are dropped, the mask that holds for all steps."""
@@ -108,9 +116,9 @@ class RecurrentLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """States of every step: shape (batch, steps, inputs) to (batch, steps, hidden)."""
         if self.fused:
-            return _fused(self.options.cell, x, self.weights(), 1, self.hidden)
+            return _fused(x, [self])
         kernel, recurrent = self.kernels()
-        given = functional.linear(x, kernel, getattr(self, "bias_ih", None)).unbind(1)
+        given = linear(x, kernel, getattr(self, "bias_ih", None)).unbind(1)
         state = self.start(x.shape[0], x)
         states = []
         for step in given:
@@ -121,7 +129,7 @@ class RecurrentLayer(nn.Module):
     def step(self, x: Tensor, state: State) -> State:
         """One step: shape (batch, inputs) and a state to the next state."""
         kernel, recurrent = self.kernels()
-        given = functional.linear(x, kernel, getattr(self, "bias_ih", None))
+        given = linear(x, kernel, getattr(self, "bias_ih", None))
         return self._advance(given, state, recurrent)
 
     def _advance(self, given: Tensor, state: State, recurrent: Tensor) -> State:
@@ -129,18 +137,18 @@ class RecurrentLayer(nn.Module):
         h = state[0] * mask[0] if mask else state[0]
         if self.options.cell == "gru":
             return self._gru(given, state[0], h, recurrent), *mask
-        gates = given + functional.linear(h, recurrent, getattr(self, "bias_hh", None))
+        gates = given + linear(h, recurrent, getattr(self, "bias_hh", None))
         return *self._lstm(gates, state[1]), *mask
 
     def _gru(self, given: Tensor, h: Tensor, seen: Tensor, recurrent: Tensor) -> Tensor:
         two = 2 * self.hidden
         if self.options.reset_gate == "after":
-            kept = functional.linear(seen, recurrent, self.bias_hh)
+            kept = linear(seen, recurrent, self.bias_hh)
             r, z = (given[:, :two] + kept[:, :two]).sigmoid().chunk(2, dim=1)
             n = (given[:, two:] + r * kept[:, two:]).tanh()
         else:
-            r, z = (given[:, :two] + seen @ recurrent[:two].T).sigmoid().chunk(2, dim=1)
-            n = (given[:, two:] + (r * seen) @ recurrent[two:].T).tanh()
+            r, z = (given[:, :two] + linear(seen, recurrent[..., :two, :])).sigmoid().chunk(2, dim=1)
+            n = (given[:, two:] + linear(r * seen, recurrent[..., two:, :])).tanh()
         return (1 - z) * n + z * h
 
     def _lstm(self, gates: Tensor, c: Tensor) -> State:
@@ -154,7 +162,11 @@ class RecurrentLayer(nn.Module):
         return o.sigmoid() * c.tanh(), c
 
     def _normed(self, x: Tensor, index: int) -> Tensor:
-        return functional.layer_norm(x, (self.hidden,), self.scale[index], self.shift[index], eps=1e-6)
+        scale, shift = self.scale.select(-2, index), self.shift.select(-2, index)
+        if scale.dim() == 1:
+            return functional.layer_norm(x, (self.hidden,), scale, shift, eps=1e-6)
+        rows = functional.layer_norm(x, (self.hidden,), eps=1e-6).view(len(scale), -1, self.hidden)
+        return torch.addcmul(shift[:, None], rows, scale[:, None]).flatten(0, 1)
 
     @torch.no_grad()
     def reset_parameters(self, rng: torch.Generator) -> None:
@@ -213,8 +225,7 @@ class RecurrentStack(nn.Module):
         forward = self._layers(self.layers)
         if not self.backward_layers:
             if forward[0].fused and not self.dropout.active:
-                weights = [weight for layer in forward for weight in layer.weights()]
-                return _fused(self.options.cell, x, weights, len(forward), self.hidden)
+                return _fused(x, forward)
             for index, layer in enumerate(forward):
                 x = layer(self.dropout(x) if index else x)
             return x
@@ -235,6 +246,11 @@ class RecurrentStack(nn.Module):
         finally:
             for layer in layers:
                 layer.by_steps = False
+
+    def use(self, recurrence: Recurrence) -> None:
+        """Compute whole sequences by `recurrence`; by torch's if nobody says."""
+        for layer in (*self._layers(self.layers), *self._layers(self.backward_layers)):
+            layer.recurrence = recurrence
 
     def start(self, batch: int, like: Tensor) -> list[State]:
         """States of the forward layers before the first `step`."""
@@ -307,7 +323,7 @@ class RecurrentNetwork(nn.Module):
         weight = self.dense.weight
         if self.recurrent.options.binarize:
             weight = binarized(weight)
-        return functional.linear(states, weight, self.dense.bias)
+        return linear(states, weight, self.dense.bias)
 
     @torch.no_grad()
     def reset_parameters(self, rng: torch.Generator) -> None:
@@ -364,7 +380,7 @@ class FeedForwardNetwork(nn.Module):
     def _linear(self, layer: nn.Module, x: Tensor) -> Tensor:
         if not isinstance(layer, nn.Linear):
             raise TypeError(type(layer))
-        return functional.linear(x, binarized(layer.weight) if self.binarize else layer.weight, layer.bias)
+        return linear(x, binarized(layer.weight) if self.binarize else layer.weight, layer.bias)
 
     @torch.no_grad()
     def reset_parameters(self, rng: torch.Generator) -> None:
@@ -374,12 +390,28 @@ class FeedForwardNetwork(nn.Module):
                 reset_linear(layer, rng)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear`, also with weights of replicas.
+
+    Args:
+        x: Shape (batch, ..., inputs); with replicas the batch holds their rows behind each other.
+        weight: Shape (outputs, inputs), or (replicas, outputs, inputs).
+        bias: Shape (outputs,), or (replicas, outputs).
+    """
+    if weight.dim() == 2:
+        return functional.linear(x, weight, bias)
+    rows = x.reshape(len(weight), -1, x.shape[-1])
+    columns = weight.transpose(1, 2)
+    y = rows @ columns if bias is None else torch.baddbmm(bias[:, None], rows, columns)
+    return y.view(*x.shape[:-1], weight.shape[1])
+
+
 def binarized(weight: Tensor) -> Tensor:
     """Its sign times the mean magnitude of its row (Rastegari et al. 2016, eq. 6), straight-through.
 
     Without the scale, Glorot's small weights would act as plus and minus one and saturate every gate.
     """
-    return sign(weight) * weight.detach().abs().mean(dim=1, keepdim=True)
+    return sign(weight) * weight.detach().abs().mean(dim=-1, keepdim=True)
 
 
 @torch.no_grad()
@@ -396,11 +428,14 @@ def reset_linear(layer: nn.Linear, rng: torch.Generator) -> None:
     layer.bias.zero_()
 
 
-def _fused(cell: Cell, x: Tensor, weights: list[Tensor], layers: int, hidden: int) -> Tensor:
-    """Every step of every layer in one call of torch."""
-    zero = x.new_zeros(layers, x.shape[0], hidden)
-    arguments = (weights, True, layers, 0.0, False, False, True)
-    if cell == "gru":
+def _fused(x: Tensor, layers: Sequence[RecurrentLayer]) -> Tensor:
+    """Every step of every layer in one call."""
+    first, weights = layers[0], [weight for layer in layers for weight in layer.weights()]
+    if first.recurrence != "torch":
+        return gru(x, weights, len(layers), first.options.reset_gate, first.recurrence)
+    zero = x.new_zeros(len(layers), x.shape[0], first.hidden)
+    arguments = (weights, True, len(layers), 0.0, False, False, True)
+    if first.options.cell == "gru":
         states: Tensor = torch.gru(x, zero, *arguments)[0]
     else:
         states = torch.lstm(x, (zero, zero), *arguments)[0]
