@@ -49,6 +49,7 @@ typecheck: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## figures for tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks.train_speed
 	$(BIN)/python -m tests.benchmarks.main_job
 
 serve: $(STAMP)  ## the train flow as a deployment, run here

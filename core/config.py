@@ -136,7 +136,7 @@ _MODELS: dict[str, type[ModelConfig]] = {
 KINDS = tuple(_MODELS)
 """Generators there are, by `model.kind`."""
 _TIMEGAN: str = TimeGANConfig.model_fields["kind"].default
-_OF_TIMEGAN = ("losses", "discriminator_rule", "discriminator_threshold", "discriminator_accuracy")
+_OF_TIMEGAN = ("losses", "discriminator_rule", "discriminator_threshold", "discriminator_accuracy", "replicas")
 """Keys of the section `training` that no other generator reads and that no preset sets."""
 
 
@@ -317,6 +317,22 @@ class TrainingConfig(Section):
         default=0.0, ge=0, lt=1, description="Decay of the averaged weights that are sampled from; 0: none."
     )
     selection: SelectionConfig = SelectionConfig()
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="TimeGAN: so many seeds, from `seed` on, are trained as one program and the best is kept, "
+        "by `selection.validation`.",
+    )
+    cuda_graphs: bool = Field(
+        default=True,
+        description="On a GPU: replay whole iterations of TimeGAN as CUDA graphs (docs/training.md).",
+    )
+    recurrence: Literal["torch", "numba", "triton"] | None = Field(
+        default=None,
+        description="What computes recurrent layers: numba (GRUs on a CPU, the default there), triton (GRUs on "
+        "a GPU), or torch (everything, everywhere).",
+    )
     precision: Literal["float32", "bf16"] = Field(
         default="float32", description="bf16: mixed precision, on a GPU only."
     )
@@ -328,6 +344,23 @@ class TrainingConfig(Section):
     log_every: int = Field(default=10, ge=1, description="Steps between two logged points of a curve.")
     timeout_seconds: float | None = Field(default=None, gt=0, description="Stop a training longer than this.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes initialisation, batches and noise.")
+
+    @model_validator(mode="after")
+    def _replicas_stay_apart(self) -> Self:
+        """Refused before anything is started; `core.training.replicas` says why."""
+        if self.replicas == 1:
+            return self
+        if not self.selection.validation or not self.selection.keep_best:
+            raise ValueError(
+                "training.replicas: the best is chosen by windows that are held out; set "
+                "training.selection.validation, as 0.2, and leave training.selection.keep_best on"
+            )
+        if _changed(self.update) or self.gradients.action != "warn":
+            raise ValueError(
+                "training.replicas: training.update, and another training.gradients.action than warn, are for "
+                "one replica; leave them out"
+            )
+        return self
 
 
 class EvaluationConfig(Section):

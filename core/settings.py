@@ -22,7 +22,11 @@ class Settings(BaseSettings):
     home: Path = Field(default=PROJECT_ROOT / "data" / "lake", description="The lake: everything derived.")
     catalog: Path = Field(default=PROJECT_ROOT / "data" / "catalog", description="Folder of dataset files.")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
-    threads: int = Field(default=1, ge=1, description="Torch threads of a training on the CPU.")
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="Of a training's recurrent layers on a CPU; empty: the faster of one and as many as cores.",
+    )
     prefect_port: int = Field(default=4200, ge=1, le=65535, description="Of the embedded Prefect server.")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Of the MLflow page of `timeloom ui`.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")

@@ -63,7 +63,8 @@ def _device(settings: Settings) -> str:
 
     device = resolve_device(settings.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
-    return f"{device} ({name}), {os.cpu_count()} CPU cores, {settings.threads} torch thread(s) a training"
+    threads = "as many threads as are fastest" if settings.threads is None else f"{settings.threads} thread(s)"
+    return f"{device} ({name}), {os.cpu_count()} CPU cores, {threads} a training"
 
 
 def _lake(settings: Settings) -> str:

@@ -49,7 +49,8 @@ def train_generator(job: JobConfig, prepared: PreparedRef, settings: Settings, r
                 report(now.phase, now.done, now.total)
                 bar(now.done, now.total)
 
-            result = run_training(order, run_dir, on_progress, curves, job.training.timeout_seconds)
+            kernels, limit = settings.lake / "kernels", job.training.timeout_seconds
+            result = run_training(order, run_dir, on_progress, curves, limit, kernels)
     curves.finish(run_dir / "metrics.jsonl")
     _log_result(result, run_dir, run)
     return outcome(

@@ -45,10 +45,6 @@ class Average:
         finally:
             self._fill(own)
 
-    def apply(self) -> None:
-        """Leave the averages in the model."""
-        self._fill(self.averages)
-
     def state(self) -> dict[str, Tensor]:
         """Averages by parameter name, and the count of updates."""
         return {**dict(zip(self.names, self.averages, strict=True)), "updates": torch.tensor(self.updates)}

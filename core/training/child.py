@@ -106,11 +106,20 @@ def run_training(
     on_progress: Callable[[Progress], None] = lambda _: None,
     on_points: Callable[[list[Point]], None] = lambda _: None,
     timeout_seconds: float | None = None,
+    kernels: Path | None = None,
 ) -> LoopResult:
     """Train in a child process and wait for it, telling the callbacks what it writes.
 
     Whatever interrupts the wait (Ctrl-C, cancellation, an error in a callback) stops the child, which
     leaves a checkpoint, before it goes on up.
+
+    Args:
+        job: What to train.
+        run_dir: Gets everything that comes of it; what it holds of an earlier attempt is gone on with.
+        on_progress: Told how far it is.
+        on_points: Told what is logged.
+        timeout_seconds: Stop after that long.
+        kernels: Where Numba keeps what it compiled for later trainings; in `run_dir` if None.
 
     Raises:
         TimeloomError: what the child raised, by the same class.
@@ -121,7 +130,10 @@ def run_training(
     (run_dir / "error.json").unlink(missing_ok=True)
     started = time.monotonic()
     follower = _Follower(run_dir, on_progress, on_points)
-    with _child(run_dir, bool(job.training.get("deterministic"))) as process:
+    environment = child_environment() | _kernel_cache(kernels or run_dir / "kernels")
+    if job.training.get("deterministic"):
+        environment |= _CUBLAS
+    with _child(run_dir, environment) as process:
         while process.poll() is None:
             if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
                 raise TrainingError(
@@ -137,7 +149,7 @@ def run_training(
 
 
 @contextmanager
-def _child(run_dir: Path, deterministic: bool) -> Iterator[subprocess.Popen[bytes]]:
+def _child(run_dir: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     with (run_dir / "training.log").open("ab") as log:
         # A session of its own: Ctrl-C in the terminal reaches the parent alone, which then stops the child.
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -145,13 +157,26 @@ def _child(run_dir: Path, deterministic: bool) -> Iterator[subprocess.Popen[byte
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=child_environment() | (_CUBLAS if deterministic else {}),
+            env=environment,
             start_new_session=True,
         )
         try:
             yield process
         finally:
             _stop(process)
+
+
+def _kernel_cache(folder: Path) -> dict[str, str]:
+    """Numba's variable for where it keeps what it compiled; the user's own comes first.
+
+    By the code's digest: Numba looks for changes in the file of a kernel alone. And in a folder that is ours to
+    write to, which the code's may not be.
+    """
+    code = code_digest(*(name for name in training_code() if name.startswith("networks/recurrence/")))
+    cache = Path(os.environ.get("NUMBA_CACHE_DIR") or folder.resolve()) / code[:16]
+    if not cache.exists():
+        logger.info("the first training here compiles its recurrent layers: a few seconds, once")
+    return {"NUMBA_CACHE_DIR": str(cache)}
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from core.errors import TrainingDivergedError
+from core.generators.losses import by_replica
 from core.networks.recurrent import RecurrentStack
 
 logger = logging.getLogger(__name__)
@@ -26,13 +27,24 @@ _ADVICE = {
 }
 
 
-def network_norms(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Euclidean norm of each network's gradient, left on the device; networks without one are left out."""
+def network_norms(networks: Mapping[str, nn.Module], replicas: int = 1) -> dict[str, Tensor]:
+    """Euclidean norm of each network's gradient, left on the device; networks without one are left out.
+
+    Args:
+        networks: By name.
+        replicas: The first axis of every parameter, if more than one.
+
+    Returns:
+        Shape (), or (R,) of replicas.
+    """
     norms = {}
     for name, network in networks.items():
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        if gradients:
+        if gradients and replicas == 1:
             norms[name] = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        elif gradients:
+            joined = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+            norms[name] = torch.linalg.vector_norm(joined, dim=1)
     return norms
 
 
@@ -45,18 +57,25 @@ def clip_value(parameters: Iterable[nn.Parameter], largest: float) -> None:
         torch._foreach_clamp_min_(gradients, -largest)
 
 
+@torch.no_grad()
 def clip_norm(parameters: Sequence[nn.Parameter], largest: float, norms: Iterable[Tensor]) -> None:
     """Scale the gradients down to norm `largest` if they are longer (Pascanu, Mikolov and Bengio 2013, alg. 1).
 
     Args:
         parameters: Of one optimiser.
-        largest: The norm of all their gradients together.
-        norms: Of parts of the gradient that make up the whole.
+        largest: The norm of all their gradients together, of each replica's where there are several.
+        norms: Of parts of the gradient that make up the whole, see `network_norms`.
     """
     parts = list(norms)
-    if parts:
-        total = torch.linalg.vector_norm(torch.stack(parts))
+    if not parts:
+        return
+    total = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    if not total.dim():
         torch.nn.utils.clip_grads_with_norm_(parameters, largest, total, foreach=True)
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    share = (largest / (total + 1e-6)).clamp(max=1.0)  # as torch's, which has one norm for all
+    torch._foreach_mul_(gradients, [share.view(-1, *[1] * (g.dim() - 1)) for g in gradients])
 
 
 class GradientWatch:
@@ -153,9 +172,11 @@ class StepProfile:
 
     Args:
         networks: By name; those without a recurrent layer are passed over.
+        replicas: Whose rows stand one after the other in what the networks read.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+    def __init__(self, networks: Mapping[str, nn.Module], replicas: int = 1) -> None:
+        self.replicas = replicas
         self.networks = {
             name: network
             for name, network in networks.items()
@@ -164,7 +185,7 @@ class StepProfile:
         self.inputs: dict[str, list[Tensor]] = {}
         self.hooks: list[RemovableHandle] = []
         self.norms: dict[str, Tensor] = {}
-        """By network, shape (steps,): of its last loss in the iteration that was looked at."""
+        """By network, shape (steps, R): of its last loss in the iteration that was looked at."""
 
     def open(self) -> None:
         """Look at the iteration that begins now."""
@@ -175,7 +196,8 @@ class StepProfile:
     def gather(self, names: Iterable[str]) -> None:
         """After a backward pass that was for these networks."""
         for name in names:
-            squares = [x.grad.square().sum(dim=(0, 2)) for x in self.inputs.get(name, ()) if x.grad is not None]
+            gradients = [x.grad for x in self.inputs.get(name, ()) if x.grad is not None]
+            squares = [by_replica(g, self.replicas).square().sum(dim=(1, 3)).T for g in gradients]
             if squares:
                 self.norms[name] = nn.utils.rnn.pad_sequence(squares).sum(dim=1).sqrt()
                 self.inputs[name] = []

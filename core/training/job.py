@@ -27,6 +27,7 @@ from core.generators.base import Phase
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.registry import new_generator
 from core.lake import exclusive, write_json
+from core.networks.recurrence import set_threads
 from core.prepare.layout import Layout
 from core.prepare.series import PreparedSeries, Windows
 from core.training.base import check_precision
@@ -57,8 +58,8 @@ class TrainingJob:
     training: dict[str, Any]
     """Section `training` of the configuration."""
     device: str
-    threads: int
-    """Torch threads on the CPU: networks this small are slower with more than one."""
+    threads: int | None
+    """Of the recurrent layers on the CPU; None measures whether one or all cores are faster."""
     start_from: str | None = None
     """Folder of the `GeneratorBundle` whose weights the training starts from."""
 
@@ -78,7 +79,9 @@ def run_job(run_dir: Path, parent: int) -> LoopResult:
     """
     job = TrainingJob(**json.loads((run_dir / "job.json").read_text(encoding="utf-8")))
     with exclusive(run_dir / "lock"):
-        torch.set_num_threads(job.threads)
+        # What torch itself computes is too little to share.
+        torch.set_num_threads((job.threads or 1) if job.training.get("recurrence") == "torch" else 1)
+        set_threads(job.threads)
         if job.training.get("deterministic"):
             be_deterministic()
         series = PreparedSeries.open(Path(job.prepared))

@@ -51,7 +51,7 @@ class LoopResult:
     iterations: dict[str, int] = field(default_factory=dict)
     """By phase: done, fewer than ordered where the phase ended early."""
     best: dict[str, Any] | None = None
-    """Phase (name), step and distance of the best weights, if windows were held out and any weights passed."""
+    """Phase (name), step, distance and replica of the best weights, if windows were held out and any passed."""
     kept: str = "last"
     """Which weights the generator ends with: `last`, `average` or `best`."""
     looks: dict[str, int] = field(default_factory=dict)
@@ -62,6 +62,8 @@ class LoopResult:
     """By network: weights that might move, and all weights; empty if all might."""
     sparsity: dict[str, float] = field(default_factory=dict)
     """Share of exact zeros in the weights that are kept, by penalised parameter and of `all` together."""
+    diverged: list[int] = field(default_factory=list)
+    """Replicas that diverged, of several."""
 
 
 StopCheck = Callable[[], bool]

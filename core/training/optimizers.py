@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from core.errors import ConfigError
 
 Parameters = list[torch.nn.Parameter]
 RMSPROP_SMOOTHING = 0.99
 """Decay of `rmsprop`'s mean square: torch's default; the lecture that introduced it used 0.9."""
+ADAM_EPSILON = 1e-8
+"""Under Adam's step: torch's default and the paper's."""
 
 
 def check_groups(groups: Mapping[str, Any], known: Collection[str]) -> None:
@@ -33,7 +36,11 @@ def check_groups(groups: Mapping[str, Any], known: Collection[str]) -> None:
 
 
 def make_optimizer(
-    networks: Mapping[str, Parameters], options: Mapping[str, Any], *, separate: bool = False
+    networks: Mapping[str, Parameters],
+    options: Mapping[str, Any],
+    *,
+    separate: bool = False,
+    replicas: int = 1,
 ) -> torch.optim.Optimizer:
     """One optimiser over several networks.
 
@@ -41,10 +48,14 @@ def make_optimizer(
     parameters are grouped changes no bit of a step. Every group says its networks (`networks`) and the
     learning rate that schedules scale (`base`).
 
+    On a GPU learning rates and counters of steps are tensors there, so that a step is never waited for and a
+    captured one (`core.training.graphs`) follows the schedule.
+
     Args:
-        networks: Parameters by name of the network.
+        networks: Parameters by name of the network, all on one device.
         options: Section `training` of the configuration, complete.
         separate: A group for each network, for whoever changes their rates apart later.
+        replicas: The first axis of every parameter, if more than one.
     """
     groups: list[dict[str, Any]] = []
     for name, parameters in networks.items():
@@ -56,7 +67,11 @@ def make_optimizer(
         else:
             group = {"lr": rate, "base": rate, "weight_decay": decay, "networks": (name,)}
             groups.append({"params": list(parameters), **group})
-    return _optimizer(groups, options["optimizer"])
+    device = groups[0]["params"][0].device
+    if gpu := device.type != "cpu":
+        for group in groups:
+            group["lr"] = torch.tensor(group["base"], device=device)
+    return _optimizer(groups, options["optimizer"], gpu=gpu, replicas=replicas)
 
 
 def _settings(network: str, options: Mapping[str, Any]) -> tuple[float, float]:
@@ -69,15 +84,157 @@ def _settings(network: str, options: Mapping[str, Any]) -> tuple[float, float]:
     )
 
 
-def _optimizer(groups: list[dict[str, Any]], options: Mapping[str, Any]) -> torch.optim.Optimizer:
+def _optimizer(
+    groups: list[dict[str, Any]], options: Mapping[str, Any], *, gpu: bool, replicas: int
+) -> torch.optim.Optimizer:
     kind, momentum = options["kind"], float(options["momentum"])
+    # Of SGD only the fused form takes a learning rate from the device without waiting for it.
+    form = {"fused": True} if gpu else {"foreach": True}
     if kind in ("adam", "adamw"):
         betas = (float(options["betas"][0]), float(options["betas"][1]))
+        if replicas > 1:
+            return ReplicaAdam(groups, betas=betas, decoupled=kind == "adamw", replicas=replicas)
         chosen = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
-        return chosen(groups, betas=betas, foreach=True)
+        return chosen(groups, betas=betas, capturable=gpu, **form)
     if kind == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, foreach=True)
-    return torch.optim.RMSprop(groups, momentum=momentum, alpha=RMSPROP_SMOOTHING, foreach=True)
+        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, **form)
+    return torch.optim.RMSprop(groups, momentum=momentum, alpha=RMSPROP_SMOOTHING, foreach=True, capturable=gpu)
+
+
+class ReplicaAdam(torch.optim.Optimizer):
+    """Adam (Kingma and Ba 2015, alg. 1) or AdamW of replicas that count their steps apart.
+
+    `torch.optim`'s have one counter for a parameter; replicas of which some rest are at different ones. Nothing
+    waits for the device.
+
+    Args:
+        groups: Parameters of shape (R, ...), with `lr` (a number or a tensor) and `weight_decay`.
+        betas: Decay of the two moments.
+        decoupled: Weight decay is taken off the weight, apart from the moments (Loshchilov and Hutter 2019).
+        replicas: R.
+    """
+
+    def __init__(
+        self, groups: list[dict[str, Any]], *, betas: tuple[float, float], decoupled: bool, replicas: int
+    ) -> None:
+        # `capturable`: torch then loads the counters of a checkpoint to the parameters' device.
+        super().__init__(groups, {"betas": betas, "eps": ADAM_EPSILON, "capturable": True})
+        self.decoupled, self.replicas = decoupled, replicas
+        self._places: dict[tuple[tuple[int, ...], ...], Tensor] = {}
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - torch's signature
+        """Move the parameters that have a gradient."""
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                self._step(group, parameters)
+
+    def _step(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        rate, decay, (beta, beta_of_squares) = group["lr"], group["weight_decay"], group["betas"]
+        counters, moments, squares = self._moments(parameters)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_add_(counters, 1)
+        if decay and self.decoupled:
+            torch._foreach_mul_(parameters, 1 - rate * decay)
+        elif decay:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=decay))
+        torch._foreach_lerp_(moments, gradients, 1 - beta)
+        torch._foreach_mul_(squares, beta_of_squares)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta_of_squares)
+        # In 64 bits: 1 - beta^t loses half of 32 in the first steps.
+        steps = torch.stack(counters).double()
+        size = self._spread(-rate / (1 - beta**steps), parameters)
+        root = self._spread((1 - beta_of_squares**steps).sqrt(), parameters)
+        below = torch._foreach_sqrt(squares)
+        torch._foreach_div_(below, root)
+        torch._foreach_add_(below, group["eps"])
+        torch._foreach_addcdiv_(parameters, torch._foreach_mul(moments, size), below)
+
+    def _moments(self, parameters: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Counters, each of shape (R,), and the two moments."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter] |= {
+                    "step": torch.zeros(self.replicas, device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+        states = [self.state[parameter] for parameter in parameters]
+        counters, moments, squares = (
+            [state[key] for state in states] for key in ("step", "exp_avg", "exp_avg_sq")
+        )
+        return counters, moments, squares
+
+    def _spread(self, values: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+        """A number for each parameter and replica, shape (P, R), at every weight it is for.
+
+        Gathered at once and of the parameters' own shapes: so it costs one kernel, and what uses it one, too.
+        """
+        shapes = tuple(tuple(parameter.shape) for parameter in parameters)
+        if shapes not in self._places:
+            sizes = torch.tensor([parameter.numel() // self.replicas for parameter in parameters])
+            each = torch.arange(values.numel()).repeat_interleave(sizes.repeat_interleave(self.replicas))
+            self._places[shapes] = each.to(values.device)
+        spread = values.to(parameters[0].dtype).flatten()[self._places[shapes]]
+        parts = torch.split(spread, [parameter.numel() for parameter in parameters])
+        return [part.view(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)]
+
+
+class Standstill:
+    """Takes a step back where it shall not have been: bit for bit, and without asking the device.
+
+    What it takes back are the parameters and all that the optimiser remembers, counters of steps among it, be
+    they moved by the step itself or by what is done to the weights after it. An optimiser that remembers
+    nothing yet begins with zeros.
+
+    Args:
+        optimizer: Before the step.
+        replicas: The first axis of parameters and moments, if more than one; of counters that replicas share,
+            as RMSprop's, which no step depends on, there is nothing to take back.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, replicas: int) -> None:
+        self.optimizer, self.replicas = optimizer, replicas
+        tensors = self._tensors()
+        self.names, self.before = list(tensors), self._joined(tensors.values())
+
+    @torch.no_grad()
+    def keep(self, moves: Tensor) -> None:
+        """After the step.
+
+        Args:
+            moves: Shape () or (R,); where it is False all is as before.
+        """
+        tensors = self._tensors()
+        after = list(tensors.values())
+        before = self.before
+        if list(tensors) != self.names:
+            parts = self._parts(before, [tensors[name] for name in self.names])
+            known = dict(zip(self.names, parts, strict=True))
+            before = self._joined([known.get(name, torch.zeros_like(t)) for name, t in tensors.items()])
+        chosen = torch.where(moves.reshape(-1, 1), self._joined(after), before)
+        torch._foreach_copy_(after, self._parts(chosen, after))
+
+    def _tensors(self) -> dict[tuple[int, str], Tensor]:
+        """Parameters and what is remembered of them, by number and name."""
+        found: dict[tuple[int, str], Tensor] = {}
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for index, parameter in enumerate(parameters):
+            state = self.optimizer.state.get(parameter, {})
+            for name, value in {"": parameter.detach(), **state}.items():
+                if isinstance(value, Tensor) and (self.replicas == 1 or value.dim()):
+                    found[index, name] = value
+        return found
+
+    def _joined(self, tensors: Iterable[Tensor]) -> Tensor:
+        """Shape (R, numbers of one replica)."""
+        return torch.cat([tensor.reshape(self.replicas, -1) for tensor in tensors], dim=1)
+
+    def _parts(self, joined: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+        """What `_joined` put together."""
+        parts = torch.split(joined, [tensor.numel() // self.replicas for tensor in like], dim=1)
+        return [part.reshape(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
 
 
 class Schedule:
@@ -130,4 +287,8 @@ def set_rates(
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             own = lowered.get(group["networks"][0], 1.0) if lowered else 1.0
-            group["lr"] = group["base"] * share * own
+            rate = group["base"] * share * own
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # in place: a captured step reads it there
+            else:
+                group["lr"] = rate

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from core.training.distance import HeldOutDistance, Look
 logger = logging.getLogger(__name__)
 
 Sampler = Callable[[int, int, NDArray[np.float32] | None], WindowArrays]
-"""Draws windows: how many, the seed, what is given."""
+"""Draws windows: how many (of each replica), the seed, what is given."""
 
 
 def hold_out(windows: Windows, share: float) -> tuple[Windows, Windows | None]:
@@ -66,6 +66,8 @@ class Best:
     """Iterations of that phase done."""
     distance: float
     """Of their windows to the held-out ones."""
+    replica: int = 0
+    """Whose they are, if several are trained."""
 
 
 class Selection:
@@ -73,7 +75,7 @@ class Selection:
 
     A candidate is the best if its distance is the smallest so far and no guard trips: its windows neither
     collapsed to nearly the same nor copy training windows. Looks draw from a seed of their own and leave the
-    training's random state alone.
+    training's random state alone. Of several replicas each is a candidate.
 
     Args:
         training: Windows that are trained on.
@@ -88,9 +90,12 @@ class Selection:
         self.keep_best: bool = chosen["keep_best"]
         self.patience: int | None = chosen["patience"]
         self.distance = HeldOutDistance(training, held_out, int(chosen["windows"]), self.seed)
+        self.replicas = int(options["replicas"])
         self.best: Best | None = None
+        self.nearest = 0
+        """The replica that was nearest at the last look, if one passed the guards one of those."""
         self.waited = 0
-        """Looks of this phase since the last progress."""
+        """Times of this phase that nothing was better than before."""
         self.looks = self.collapsed = self.memorised = 0
 
     def due(self, step: int, iterations: int) -> bool:
@@ -109,42 +114,48 @@ class Selection:
     def look(self, phase: int, step: int, sample: Sampler) -> tuple[dict[str, float], bool]:
         """Draw windows and judge them.
 
+        Args:
+            phase: Index of the phase.
+            step: Iterations of it done.
+            sample: Draws windows; of several replicas that many of each, replica by replica.
+
         Returns:
             Metrics, and whether these weights are the best so far.
         """
-        look = self.distance.look(sample(self.distance.count, self.seed, self.distance.condition))
-        self.looks += 1
-        self.collapsed += look.collapsed
-        self.memorised += look.memorised
-        barred = look.collapsed or look.memorised or not math.isfinite(look.distance)
-        better = not barred and (self.best is None or look.distance < self.best.distance)
+        drawn = sample(self.distance.count, self.seed, self.distance.condition)
+        looks = [self.distance.look(windows) for windows in _parts(drawn, self.replicas)]
+        self.looks += len(looks)
+        self.collapsed += sum(look.collapsed for look in looks)
+        self.memorised += sum(look.memorised for look in looks)
+        self.nearest = min(range(self.replicas), key=lambda replica: _rank(looks[replica]))
+        look = looks[self.nearest]
+        better = not _barred(look) and (self.best is None or look.distance < self.best.distance)
         if better:
-            self.best, self.waited = Best(phase, step, look.distance), 0
+            self.best, self.waited = Best(phase, step, look.distance, self.nearest), 0
         else:
             self.waited += 1
         _tell(look, step, better)
-        return self._metrics(look), better
+        return self._metrics(look) | self._distances(looks), better
 
     def counted(self) -> dict[str, int]:
-        """Looks, and how many of them tripped each guard."""
+        """Looks, one at each replica, and how many of them tripped each guard."""
         return {"looks": self.looks, "collapsed": self.collapsed, "memorised": self.memorised}
 
     def state(self) -> dict[str, Tensor]:
         """By unique names."""
-        counts = [self.waited, self.looks, self.collapsed, self.memorised]
+        counts = [self.waited, self.looks, self.collapsed, self.memorised, self.nearest]
         tensors = {"counts": torch.tensor(counts)}
         if self.best is not None:
-            tensors["best"] = torch.tensor(
-                [self.best.phase, self.best.step, self.best.distance], dtype=torch.float64
-            )
+            best = [self.best.phase, self.best.step, self.best.distance, self.best.replica]
+            tensors["best"] = torch.tensor(best, dtype=torch.float64)
         return tensors
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """What `state` gave."""
-        self.waited, self.looks, self.collapsed, self.memorised = state["counts"].tolist()
+        self.waited, self.looks, self.collapsed, self.memorised, self.nearest = state["counts"].tolist()
         if "best" in state:
-            phase, step, distance = state["best"].tolist()
-            self.best = Best(int(phase), int(step), distance)
+            phase, step, distance, replica = state["best"].tolist()
+            self.best = Best(int(phase), int(step), distance, int(replica))
 
     def _metrics(self, look: Look) -> dict[str, float]:
         metrics = {
@@ -158,6 +169,31 @@ class Selection:
         if self.best is not None:
             metrics["best"] = self.best.distance
         return {f"validation/{name}": value for name, value in metrics.items()}
+
+    def _distances(self, looks: Sequence[Look]) -> dict[str, float]:
+        """Of each of several replicas that did not diverge."""
+        if self.replicas == 1:
+            return {}
+        distances = {f"replica/{replica}/distance": look.distance for replica, look in enumerate(looks)}
+        return {name: distance for name, distance in distances.items() if math.isfinite(distance)}
+
+
+def _parts(drawn: WindowArrays, replicas: int) -> list[WindowArrays]:
+    """Windows by replica."""
+    parts = [
+        np.split(field, replicas) for field in (drawn.values, drawn.static, drawn.condition, drawn.lengths)
+    ]
+    return [WindowArrays(*fields) for fields in zip(*parts, strict=True)]
+
+
+def _barred(look: Look) -> bool:
+    """These weights cannot be the best."""
+    return look.collapsed or look.memorised or not math.isfinite(look.distance)
+
+
+def _rank(look: Look) -> tuple[bool, float]:
+    """The smallest is the best candidate."""
+    return _barred(look), look.distance if math.isfinite(look.distance) else math.inf
 
 
 def _tell(look: Look, step: int, better: bool) -> None:

@@ -52,12 +52,12 @@ class L1:
             torch._foreach_add_(gradients, [parameter.sign() for parameter in ours], alpha=self.weight)
 
     @torch.no_grad()
-    def shrink(self, parameters: Iterable[nn.Parameter], rate: float) -> None:
+    def shrink(self, parameters: Iterable[nn.Parameter], rate: float | Tensor) -> None:
         """After the step, for the method `proximal`: soft-threshold the weights that were moved.
 
         Args:
             parameters: Of one group.
-            rate: Its learning rate.
+            rate: Its learning rate, which a GPU is not waited for.
         """
         if self.proximal:
             for parameter in self._penalised(parameters):
@@ -74,6 +74,6 @@ class L1:
         return [p for p in parameters if id(p) in self.chosen and p.grad is not None]
 
 
-def soft_threshold_(x: Tensor, threshold: float) -> Tensor:
-    """sign(x) max(|x| - threshold, 0), in place."""
-    return x.copy_(nn.functional.softshrink(x, threshold))
+def soft_threshold_(x: Tensor, threshold: float | Tensor) -> Tensor:
+    """sign(x) max(|x| - threshold, 0), in place; a threshold of shape () may stay on its device."""
+    return x.sub_(torch.clamp(x, -threshold, threshold))  # type: ignore[arg-type]

@@ -203,11 +203,11 @@ def test_groups_cover_every_tile_once() -> None:
 
 
 def test_without_a_wish_grus_on_a_cpu_are_numbas() -> None:
-    assert choose(None, CPU, "gru") == "numba"
-    assert choose(None, CPU, "lstm") == "torch"
-    assert choose(None, CPU, "gru", torch.float64) == "torch"
-    assert choose(None, torch.device("cuda"), "gru") == "torch"
-    assert choose("torch", CPU, "gru") == "torch"
+    assert choose(None, CPU, "gru", 24) == "numba"
+    assert choose(None, CPU, "lstm", 24) == "torch"
+    assert choose(None, CPU, "gru", 24, torch.float64) == "torch"
+    assert choose(None, torch.device("cuda"), "gru", 24) == "torch"
+    assert choose("torch", CPU, "gru", 24) == "torch"
 
 
 @pytest.mark.parametrize(
@@ -220,12 +220,12 @@ def test_without_a_wish_grus_on_a_cpu_are_numbas() -> None:
 )
 def test_a_wish_that_cannot_be_met_is_refused(wanted: str, device: str, cell: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        choose(wanted, torch.device(device), cell)
+        choose(wanted, torch.device(device), cell, 24)
 
 
 def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(recurrence, "find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match="package numba is not installed"):
-        choose("numba", CPU, "gru")
-    assert choose(None, CPU, "gru") == "torch"
+        choose("numba", CPU, "gru", 24)
+    assert choose(None, CPU, "gru", 24) == "torch"
     assert "numba is not installed" in caplog.text

@@ -3,7 +3,8 @@
 Symbols: `X` real windows, `H` their embedding, `E_hat` the generator's latents, `H_hat` the supervisor's
 next-step correction of them, `X_hat` what recovery makes of `H_hat`. Latents have shape (batch, steps,
 hidden), windows (batch, steps, channels), logits (batch, steps, 1). A weight of 0 takes a cell or a step out:
-what stands past a window's end counts in no loss, and the value of a missing cell in no error.
+what stands past a window's end counts in no loss, and the value of a missing cell in no error. Each loss is a
+scalar, or has shape (R,) for R replicas (`core.generators.losses.mean`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from core.generators.losses import adversarial_error, full, weighted_mean
+from core.generators.losses import adversarial_error, by_replica, full, mean, weighted_mean
 
 VARIANCE_FLOOR = 1e-6
 _NORM_FLOOR = 1e-12  # under the root of a norm, whose gradient at 0 is not finite
@@ -55,22 +56,29 @@ class Objective:
     moments: float
     gamma: float
     gradient_penalty: float
+    replicas: int = 1
+    """Whose rows stand one after the other in every batch."""
 
     @classmethod
-    def resolve(cls, variant: str, given: Mapping[str, Any]) -> Objective:
+    def resolve(cls, variant: str, given: Mapping[str, Any], replicas: int = 1) -> Objective:
         """What is given, else what the variant says."""
         chosen = {name: value for name, value in given.items() if value is not None}
-        return cls(**({"gradient_penalty": 0.0} | VARIANTS[variant] | chosen))
+        return cls(**({"gradient_penalty": 0.0} | VARIANTS[variant] | chosen), replicas=replicas)
 
     def error(self, target: Tensor, prediction: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean square over cells, or mean over steps of the Euclidean norm; `weight` broadcasts to cells."""
         square = (full(prediction) - full(target)).square()
         if self.form == "root_mean_square":
-            return weighted_mean(square, weight)
+            return weighted_mean(square, weight, self.replicas)
         if weight is None:
-            return (square.sum(-1) + _NORM_FLOOR).sqrt().mean()
+            return mean((square.sum(-1) + _NORM_FLOOR).sqrt(), self.replicas)
         weight = weight.expand_as(square)
-        return weighted_mean(((square * weight).sum(-1) + _NORM_FLOOR).sqrt(), weight.amax(-1))
+        norms = ((square * weight).sum(-1) + _NORM_FLOOR).sqrt()
+        return weighted_mean(norms, weight.amax(-1), self.replicas)
+
+    def adversarial_error(self, logits: Tensor, rows: Tensor | None = None, *, real: bool) -> Tensor:
+        """See `core.generators.losses.adversarial_error`."""
+        return adversarial_error(logits, rows, real=real, replicas=self.replicas)
 
     def embedder_loss(self, reconstruction: Tensor) -> Tensor:
         """Phase 1: `E_loss0 = 10 sqrt(E_loss_T0)` in the code, eq. 7 in the paper."""
@@ -97,10 +105,10 @@ class Objective:
             moments: `moment_error`, None without it.
             rows: Weight of each step.
         """
-        loss = adversarial_error(fake, rows, real=True)
+        loss = self.adversarial_error(fake, rows, real=True)
         loss = loss + self.supervised_generator * self._root(supervised)
         if fake_latent is not None:
-            loss = loss + self.gamma * adversarial_error(fake_latent, rows, real=True)
+            loss = loss + self.gamma * self.adversarial_error(fake_latent, rows, real=True)
         if moments is not None:
             loss = loss + self.moments * moments
         return loss
@@ -109,40 +117,45 @@ class Objective:
         self, real: Tensor, fake: Tensor, fake_latent: Tensor | None, rows: Tensor | None
     ) -> Tensor:
         """`D_loss`: real latents against `H_hat` and, weighted by gamma, against `E_hat` (eq. 8)."""
-        loss = adversarial_error(real, rows, real=True) + adversarial_error(fake, rows, real=False)
+        loss = self.adversarial_error(real, rows, real=True)
+        loss = loss + self.adversarial_error(fake, rows, real=False)
         if fake_latent is not None:
-            loss = loss + self.gamma * adversarial_error(fake_latent, rows, real=False)
+            loss = loss + self.gamma * self.adversarial_error(fake_latent, rows, real=False)
         return loss
 
     def _root(self, error: Tensor) -> Tensor:
         return error.sqrt() if self.form == "root_mean_square" else error
 
 
-def moment_error(X: Tensor, X_hat: Tensor, rows: Tensor | None = None) -> Tensor:
+def moment_error(X: Tensor, X_hat: Tensor, rows: Tensor | None = None, replicas: int = 1) -> Tensor:
     """`G_loss_V`: how far the batch's standard deviation and mean, by step and channel, are from the real ones.
 
     Not in the paper. Variances are the biased ones, floored by 1e-6 under the root, as in `tf.nn.moments`. A
     missing cell counts as the 0 that it is on both sides.
     """
-    (mean, deviation), (mean_hat, deviation_hat) = (_moments(full(x), rows) for x in (X, X_hat))
-    return (deviation_hat - deviation).abs().mean() + (mean_hat - mean).abs().mean()
+    if rows is not None:
+        rows = by_replica(rows, replicas)
+    real, made = (_moments(by_replica(full(x), replicas), rows) for x in (X, X_hat))
+    return mean((made[1] - real[1]).abs(), replicas) + mean((made[0] - real[0]).abs(), replicas)
 
 
 def _moments(x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over a replica's batch: shape (R, B, ...) to (R, ...)."""
     if rows is None:
-        return x.mean(0), (x.var(0, correction=0) + VARIANCE_FLOOR).sqrt()
-    count = rows.sum(0).clamp(min=1)
-    mean = (x * rows).sum(0) / count
-    variance = ((x - mean).square() * rows).sum(0) / count
-    return mean, (variance + VARIANCE_FLOOR).sqrt()
+        return x.mean(1), (x.var(1, correction=0) + VARIANCE_FLOOR).sqrt()
+    count = rows.sum(1, keepdim=True).clamp(min=1)
+    centre = (x * rows).sum(1, keepdim=True) / count
+    variance = ((x - centre).square() * rows).sum(1, keepdim=True) / count
+    return centre[:, 0], (variance[:, 0] + VARIANCE_FLOOR).sqrt()
 
 
-def gradient_penalty(score: Tensor, latents: Tensor) -> Tensor:
+def gradient_penalty(score: Tensor, latents: Tensor, replicas: int = 1) -> Tensor:
     """R1 (Mescheder, Geiger and Nowozin 2018, eq. 9) without its factor gamma: E ||grad D||^2 / 2.
 
     Args:
         score: Shape (batch,): the discriminator's output for each window.
         latents: Real ones, shape (batch, steps, hidden), that `score` was computed from.
+        replicas: See `core.generators.losses.mean`.
     """
     (gradient,) = torch.autograd.grad(score.sum(), latents, create_graph=True)
-    return gradient.square().sum(dim=(1, 2)).mean() / 2
+    return mean(gradient.square().sum(dim=(1, 2)), replicas) / 2

@@ -29,7 +29,7 @@ _threads: int | None = None
 
 
 def choose(
-    wanted: str | None, device: torch.device, cell: str, dtype: torch.dtype = torch.float32
+    wanted: str | None, device: torch.device, cell: str, hidden: int, dtype: torch.dtype = torch.float32
 ) -> Recurrence:
     """What `training.recurrence` comes to on a device.
 
@@ -39,10 +39,11 @@ def choose(
         wanted: One of `Recurrence`, or None.
         device: Where to train.
         cell: Of the networks.
+        hidden: Width of their layers.
         dtype: Of the weights. The kernels' tanh is right to 3e-7: no use to who asks for 64 bits.
 
     Raises:
-        ConfigError: the package is not installed, or has no such cell, or does not run on the device.
+        ConfigError: the package is not installed, or does not compute such layers, or not on the device.
     """
     if wanted is None:
         return _best(device, cell, dtype)
@@ -58,6 +59,11 @@ def choose(
         raise ConfigError(f"{name} runs on {DEVICES[chosen]}, the training is on {device.type}: leave it out")
     if find_spec(chosen) is None:
         raise ConfigError(f"{name}: the package {chosen} is not installed; install it, or leave the option out")
+    if chosen == "triton":
+        from core.networks.recurrence import triton_gru
+
+        if reason := triton_gru.supports(hidden, device):
+            raise ConfigError(f"{name}: {reason}; leave it out, or choose a narrower model.hidden")
     return chosen
 
 
