@@ -24,7 +24,8 @@ Write = Callable[..., Path]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Kernels are compiled once, not once for every lake that a test makes."""
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(config.cache.mkdir("kernels")) if config.cache else "")
+    if cache := getattr(config, "cache", None):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache.mkdir("kernels")))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -88,16 +88,14 @@ def _optimizer(
     groups: list[dict[str, Any]], options: Mapping[str, Any], *, gpu: bool, replicas: int
 ) -> torch.optim.Optimizer:
     kind, momentum = options["kind"], float(options["momentum"])
-    # Of SGD only the fused form takes a learning rate from the device without waiting for it.
-    form = {"fused": True} if gpu else {"foreach": True}
     if kind in ("adam", "adamw"):
         betas = (float(options["betas"][0]), float(options["betas"][1]))
         if replicas > 1:
             return ReplicaAdam(groups, betas=betas, decoupled=kind == "adamw", replicas=replicas)
         chosen = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
-        return chosen(groups, betas=betas, capturable=gpu, **form)
+        return chosen(groups, betas=betas, capturable=gpu, fused=True)
     if kind == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, **form)
+        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, fused=True)
     return torch.optim.RMSprop(groups, momentum=momentum, alpha=RMSPROP_SMOOTHING, foreach=True, capturable=gpu)
 
 

@@ -178,7 +178,7 @@ CASES: dict[str, tuple[Callable[[], Windows], dict[str, Any], dict[str, Any]]] =
 @pytest.mark.parametrize("case", CASES)
 def test_an_iteration_asks_nothing_of_the_device(case: str, without_numbers: torch.device) -> None:
     make, options, model = CASES[case]
-    training = tiny_training({**options, "cuda_graphs": False}, make(), without_numbers, **model)
+    training = tiny_training({**options, "cuda_graphs": False}, make(), without_numbers, layers=1, **model)
     if training.masks:
         for name in training.masks.moving:
             weights = training.masks.parameters[name].detach()

@@ -107,11 +107,9 @@ def supports(hidden: int, device: torch.device, precision: Precision = "ieee") -
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         there: int = properties.shared_memory_per_block_optin  # type: ignore[attr-defined]
-        if shared_memory(hidden, precision) > there:
-            return (
-                f"layers of {hidden} units need {shared_memory(hidden, precision)} bytes of a multiprocessor's "
-                + (f"shared memory, {device} has {there}")
-            )
+        needed = shared_memory(hidden, precision)
+        if needed > there:
+            return f"layers of {hidden} units need {needed} bytes of shared memory, {device} has {there}"
     return None
 
 
