@@ -326,7 +326,7 @@ class TrainingConfig(Section):
     )
     cuda_graphs: bool = Field(
         default=True,
-        description="On a GPU: replay whole iterations of TimeGAN as CUDA graphs (docs/training.md).",
+        description="On a GPU: replay whole iterations of TimeGAN as CUDA graphs (docs/speed.md).",
     )
     recurrence: Literal["torch", "numba", "triton"] | None = Field(
         default=None,

@@ -78,7 +78,12 @@ class RecurrentLayer(nn.Module):
             self.bias_hh = nn.Parameter(torch.zeros(self.gates * hidden))
         self.state_dropout = VariationalDropout(options.recurrent_dropout)
         self.by_steps = False
-        self.recurrence: Recurrence = "torch"
+        self.trained_by: Recurrence = "torch"
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """Of whole sequences; torch's outside training: so windows are the same wherever they are drawn."""
+        return self.trained_by if self.training else "torch"
 
     @property
     def fused(self) -> bool:
@@ -248,9 +253,9 @@ class RecurrentStack(nn.Module):
                 layer.by_steps = False
 
     def use(self, recurrence: Recurrence) -> None:
-        """Compute whole sequences by `recurrence`; by torch's if nobody says."""
+        """Compute whole sequences by `recurrence` in training; by torch's if nobody says."""
         for layer in (*self._layers(self.layers), *self._layers(self.backward_layers)):
-            layer.recurrence = recurrence
+            layer.trained_by = recurrence
 
     def start(self, batch: int, like: Tensor) -> list[State]:
         """States of the forward layers before the first `step`."""

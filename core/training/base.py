@@ -26,7 +26,7 @@ from core.training.graphs import CudaRecorder, Graphs
 from core.training.masks import MEASURED, EdgeMasks
 from core.training.optimizers import Schedule, Standstill, check_groups, make_optimizer, set_rates
 from core.training.options import training_options
-from core.training.recurrence import release_recurrence, use_recurrence
+from core.training.recurrence import use_recurrence
 from core.training.replicas import Replicas, check_replicas
 from core.training.selection import Selection, hold_out
 from core.training.sparsity import L1
@@ -412,7 +412,6 @@ class NetworkTraining:
             weights = self.weights()
         if weights is not None:
             self.model.load_state_dict(weights)
-        release_recurrence(self.model)
 
     def summary(self) -> dict[str, Any]:
         """See `core.generators.base.Training`."""

@@ -37,7 +37,9 @@ _LOG_TAIL = 2000
 # What only watches a training, writes it down or uses what comes of it; all other code decides the weights.
 _WATCHES = {"training/__main__.py", "training/child.py", "training/metrics.py", "generators/export.py"}
 # What cannot change the weights that come out.
-_WITHOUT_EFFECT = ("checkpoint_every_seconds", "keep_checkpoints", "log_every", "timeout_seconds")
+_WITHOUT_EFFECT = (
+    "checkpoint_every_seconds", "cuda_graphs", "keep_checkpoints", "log_every", "timeout_seconds",
+)  # fmt: skip
 # Where they are counted at logged points and change what is done, how often is logged changes the weights.
 _COUNTING_ACTIONS = ("clip", "lower_rate")
 _CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}

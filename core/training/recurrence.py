@@ -26,7 +26,7 @@ def use_recurrence(model: TorchGenerator, options: dict[str, Any], batch: int, d
     Raises:
         ConfigError: see `core.networks.recurrence.choose`.
     """
-    stacks = _stacks(model)
+    stacks = [module for module in model.modules() if isinstance(module, RecurrentStack)]
     if not stacks:
         return
     first = stacks[0]
@@ -37,13 +37,3 @@ def use_recurrence(model: TorchGenerator, options: dict[str, Any], batch: int, d
     prepare(recurrence, first.options.reset_gate, shape)
     for stack in stacks:
         stack.use(recurrence)
-
-
-def release_recurrence(model: TorchGenerator) -> None:
-    """Torch's own again: what is sampled then is what the saved model gives, to the bit."""
-    for stack in _stacks(model):
-        stack.use("torch")
-
-
-def _stacks(model: TorchGenerator) -> list[RecurrentStack]:
-    return [module for module in model.modules() if isinstance(module, RecurrentStack)]
