@@ -95,7 +95,7 @@ def plot_sweeps(sweeps: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]
             linear = [costs[0] * value / values[0] for value in values]
             panel.plot(values, linear, color="grey", linestyle=":", zorder=1)
         panel.set(xscale="log", yscale="log", xlabel=axis)
-        panel.set_xticks(values, [str(value) for value in values])
+        panel.set_xticks(values, [str(value) for value in values], fontsize=7)
         panel.minorticks_off()
         panel.legend(fontsize="small")
     figure.axes[0].set_ylabel("ms for a joint iteration")
