@@ -345,23 +345,6 @@ class TrainingConfig(Section):
     timeout_seconds: float | None = Field(default=None, gt=0, description="Stop a training longer than this.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes initialisation, batches and noise.")
 
-    @model_validator(mode="after")
-    def _replicas_stay_apart(self) -> Self:
-        """Refused before anything is started; `core.training.replicas` says why."""
-        if self.replicas == 1:
-            return self
-        if not self.selection.validation or not self.selection.keep_best:
-            raise ValueError(
-                "training.replicas: the best is chosen by windows that are held out; set "
-                "training.selection.validation, as 0.2, and leave training.selection.keep_best on"
-            )
-        if _changed(self.update) or self.gradients.action != "warn":
-            raise ValueError(
-                "training.replicas: training.update, and another training.gradients.action than warn, are for "
-                "one replica; leave them out"
-            )
-        return self
-
 
 class EvaluationConfig(Section):
     """Judging by the TimeGAN paper's protocol (its published code's, see docs/architecture.md)."""
@@ -425,6 +408,38 @@ class JobConfig(Section):
             raise ValueError(
                 f"training.optimizer.betas: a generator of kind {kind} has betas of its own; set "
                 "model.betas, or model.betas=null to have these"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _recurrence_fits_the_model(self) -> Self:
+        """`core.networks.recurrence` refuses the same, and what only the machine shows, in time."""
+        wanted, cell = self.training.recurrence, getattr(self.model, "cell", None)
+        dropped = getattr(self.model, "recurrent_dropout", 0.0)
+        if wanted in ("numba", "triton") and (cell != "gru" or dropped):
+            what = f"has no recurrent layers of cell gru, it is of kind {self.model.kind}"
+            what = what if cell is None else f"has cell {cell} and recurrent_dropout {dropped:g}"
+            raise ValueError(
+                f"training.recurrence={wanted} computes GRUs without recurrent dropout, this generator {what}; "
+                "leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_stay_apart(self) -> Self:
+        """`core.training.replicas` says why, and refuses the same for who trains without a configuration."""
+        training, selection = self.training, self.training.selection
+        if training.replicas == 1:
+            return self
+        if not selection.validation or not selection.keep_best:
+            raise ValueError(
+                "training.replicas: the best is chosen by windows that are held out; set "
+                "training.selection.validation, as 0.2, and leave training.selection.keep_best on"
+            )
+        if _changed(training.update) or training.gradients.action != "warn":
+            raise ValueError(
+                "training.replicas: training.update, and another training.gradients.action than warn, are for "
+                "one replica; leave them out"
             )
         return self
 

@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         default=None,
         ge=1,
-        description="Of a training's recurrent layers on a CPU; empty: the faster of one and as many as cores.",
+        description="Threads of a training on a CPU; empty: recurrent layers by Numba take the faster of one "
+        "and all cores, all else takes one.",
     )
     prefect_port: int = Field(default=4200, ge=1, le=65535, description="Of the embedded Prefect server.")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Of the MLflow page of `timeloom ui`.")

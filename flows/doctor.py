@@ -17,7 +17,7 @@ from core.errors import TimeloomError
 from core.settings import Settings
 from flows.server import is_healthy
 
-PACKAGES = ("prefect", "mlflow", "great_expectations", "torch", "pandas", "pyarrow", "fastapi")
+PACKAGES = ("prefect", "mlflow", "great_expectations", "torch", "numba", "pandas", "pyarrow", "fastapi")
 FREE_GIB = 2.0
 GIB = 2**30
 
@@ -63,7 +63,9 @@ def _device(settings: Settings) -> str:
 
     device = resolve_device(settings.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
-    threads = "as many threads as are fastest" if settings.threads is None else f"{settings.threads} thread(s)"
+    threads = (
+        "1 or all threads, by measurement," if settings.threads is None else f"{settings.threads} thread(s)"
+    )
     return f"{device} ({name}), {os.cpu_count()} CPU cores, {threads} a training"
 
 

@@ -96,11 +96,11 @@ class NetworkTraining:
     ) -> None:
         self.options = training_options(options)
         check_precision(self.options, device)
-        self.replicas = check_replicas(self.options)
-        if self.replicas > 1 and not self.stacks:
+        if int(self.options["replicas"]) > 1 and not self.stacks:
             raise ConfigError(
                 f"training.replicas: a generator of kind {model.kind} is trained alone; leave it out"
             )
+        self.replicas = check_replicas(self.options)
         self.windows, held_out = hold_out(windows, float(self.options["selection"]["validation"]))
         self.model = model.to(device).train()
         self.model.margins = Margins.of(self.windows)
@@ -423,6 +423,7 @@ class NetworkTraining:
             found["looks"] = self.selection.counted()
         if self.several:
             found["diverged"] = sorted(self.several.told)
+            found["replica"] = self._chosen
         return found
 
     def _edges(self) -> dict[str, list[int]]:

@@ -20,6 +20,7 @@ from core import errors
 from core.errors import TimeloomError, TrainingError, TrainingKilledError
 from core.lake import CORE, code_digest, content_digest, write_json
 from core.processes import child_environment
+from core.training.device import resolve_device
 from core.training.job import TrainingJob
 from core.training.loop import LoopResult
 from core.training.masks import masks_digest
@@ -59,6 +60,8 @@ class Progress:
 
 def job_key(job: TrainingJob) -> str:
     """Content key of a training: its data, configuration, seed and code, not the machine it runs on.
+
+    So neither what `training.recurrence` comes to there, if it is not given; the last bits depend on it.
 
     Files that the configuration names count by their content: the weights it starts from and the masks.
 
@@ -132,7 +135,8 @@ def run_training(
     (run_dir / "error.json").unlink(missing_ok=True)
     started = time.monotonic()
     follower = _Follower(run_dir, on_progress, on_points)
-    environment = child_environment() | _kernel_cache(kernels or run_dir / "kernels")
+    environment = {"NUMBA_CACHE_DIR": str((kernels or run_dir / "kernels").resolve())} | child_environment()
+    _announce_compilation(job, Path(environment["NUMBA_CACHE_DIR"]))
     if job.training.get("deterministic"):
         environment |= _CUBLAS
     with _child(run_dir, environment) as process:
@@ -168,17 +172,11 @@ def _child(run_dir: Path, environment: dict[str, str]) -> Iterator[subprocess.Po
             _stop(process)
 
 
-def _kernel_cache(folder: Path) -> dict[str, str]:
-    """Numba's variable for where it keeps what it compiled; the user's own comes first.
-
-    By the code's digest: Numba looks for changes in the file of a kernel alone. And in a folder that is ours to
-    write to, which the code's may not be.
-    """
-    code = code_digest(*(name for name in training_code() if name.startswith("networks/recurrence/")))
-    cache = Path(os.environ.get("NUMBA_CACHE_DIR") or folder.resolve()) / code[:16]
-    if not cache.exists():
-        logger.info("the first training here compiles its recurrent layers: a few seconds, once")
-    return {"NUMBA_CACHE_DIR": str(cache)}
+def _announce_compilation(job: TrainingJob, kernels: Path) -> None:
+    """Say what the first step waits for, where recurrent layers have yet to be compiled."""
+    by_numba = job.training.get("recurrence") in (None, "numba") and job.model.get("cell") == "gru"
+    if by_numba and resolve_device(job.device).type == "cpu" and not any(kernels.glob("*/*/*.nbi")):
+        logger.info("the first training here compiles its recurrent layers: some seconds, once")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

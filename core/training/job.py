@@ -27,7 +27,7 @@ from core.generators.base import Phase
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.registry import new_generator
 from core.lake import exclusive, write_json
-from core.networks.recurrence import set_threads
+from core.networks.recurrence import DEVICES, set_threads
 from core.prepare.layout import Layout
 from core.prepare.series import PreparedSeries, Windows
 from core.training.base import check_precision
@@ -59,7 +59,7 @@ class TrainingJob:
     """Section `training` of the configuration."""
     device: str
     threads: int | None
-    """Of the recurrent layers on the CPU; None measures whether one or all cores are faster."""
+    """On a CPU, of Numba's recurrent layers or of torch; None measures for the former, is 1 for the latter."""
     start_from: str | None = None
     """Folder of the `GeneratorBundle` whose weights the training starts from."""
 
@@ -79,8 +79,8 @@ def run_job(run_dir: Path, parent: int) -> LoopResult:
     """
     job = TrainingJob(**json.loads((run_dir / "job.json").read_text(encoding="utf-8")))
     with exclusive(run_dir / "lock"):
-        # What torch itself computes is too little to share.
-        torch.set_num_threads((job.threads or 1) if job.training.get("recurrence") == "torch" else 1)
+        # One unless somebody says: networks this small are slower with more.
+        torch.set_num_threads(job.threads or 1)
         set_threads(job.threads)
         if job.training.get("deterministic"):
             be_deterministic()
@@ -186,9 +186,13 @@ def check_job(job: TrainingJob, windows: int) -> None:
     """Refuse what cannot train before anything is written.
 
     Raises:
-        ConfigError: the device is missing or not meant for the precision, or there are fewer windows than make
-            a batch sensible.
+        ConfigError: the device is missing or not meant for the precision or the recurrence, or there are fewer
+            windows than make a batch sensible.
     """
-    check_precision(job.training, resolve_device(job.device))
+    device = resolve_device(job.device)
+    check_precision(job.training, device)
+    if (wanted := job.training.get("recurrence")) in DEVICES and DEVICES[wanted] != device.type:
+        where = DEVICES[wanted]
+        raise ConfigError(f"training.recurrence={wanted} runs on {where}, this is {device.type}; leave it out")
     if windows < 2:
         raise ConfigError(f"expected at least 2 windows to train on, got {windows}: bring a longer series")

@@ -64,6 +64,8 @@ class LoopResult:
     """Share of exact zeros in the weights that are kept, by penalised parameter and of `all` together."""
     diverged: list[int] = field(default_factory=list)
     """Replicas that diverged, of several."""
+    replica: int | None = None
+    """Which of several replicas the weights are of, from 0."""
 
 
 StopCheck = Callable[[], bool]
@@ -171,7 +173,9 @@ class _Runner:
         if selection is not None and selection.keep_best:
             if best is None:
                 logger.warning(
-                    "every look tripped a guard: there are no best weights, the %s ones are kept", kept
+                    "every look tripped a guard: there are no best weights, the %s ones are kept (of the "
+                    "nearest replica at the last look, if there are several)",
+                    kept,
                 )
             else:
                 kept = "best"

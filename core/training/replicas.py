@@ -125,7 +125,7 @@ class Replicas:
         for replica, lives in enumerate(self.alive.tolist()):
             self.give(replica)
             windows = self.model.sample(n, seed, condition)
-            drawn.append(windows if lives else replace(windows, values=windows.values * np.nan))
+            drawn.append(windows if lives else replace(windows, values=np.full_like(windows.values, np.nan)))
         return WindowArrays(
             *(np.concatenate([getattr(part, field.name) for part in drawn]) for field in fields(WindowArrays))
         )

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +20,12 @@ from numba import njit
 from torch import Tensor
 
 from core.errors import ConfigError
+from core.generators.registry import new_generator
+from core.lake import CORE
 from core.networks import recurrence
-from core.networks.recurrence import choose, gru, numba_gru, simd
+from core.networks.recurrence import Layers, choose, gru, numba_gru, simd
 from core.networks.recurrent import RecurrentNetwork, RecurrentOptions, RecurrentStack
+from core.prepare.series import PreparedSeries
 
 CPU = torch.device("cpu")
 
@@ -202,30 +210,85 @@ def test_groups_cover_every_tile_once() -> None:
         assert covered == list(range(2 * shape.tiles))
 
 
+def layers(
+    cell: str = "gru", device: str = "cpu", dtype: torch.dtype = torch.float32, dropped: float = 0.0
+) -> Layers:
+    return Layers(cell, 24, dtype, dropped, torch.device(device))
+
+
 def test_without_a_wish_grus_on_a_cpu_are_numbas() -> None:
-    assert choose(None, CPU, "gru", 24) == "numba"
-    assert choose(None, CPU, "lstm", 24) == "torch"
-    assert choose(None, CPU, "gru", 24, torch.float64) == "torch"
-    assert choose(None, torch.device("cuda"), "gru", 24) == "torch"
-    assert choose("torch", CPU, "gru", 24) == "torch"
+    assert choose(None, layers()) == "numba"
+    for others in (layers("lstm"), layers(dtype=torch.float64), layers(device="cuda"), layers(dropped=0.1)):
+        assert choose(None, others) == "torch"
+    assert choose("torch", layers()) == "torch"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "cell", "words"),
+    ("wanted", "others", "words"),
     [
-        ("numba", "cpu", "lstm", r"model\.cell=gru alone, this is lstm"),
-        ("numba", "cuda", "gru", "runs on cpu, the training is on cuda"),
-        ("triton", "cpu", "gru", "runs on cuda, the training is on cpu"),
+        ("numba", layers("lstm"), r"model\.cell=gru alone, this is lstm"),
+        ("numba", layers(dropped=0.1), r"no model\.recurrent_dropout"),
+        ("numba", layers(device="cuda"), "runs on cpu, the training is on cuda"),
+        ("triton", layers(), "runs on cuda, the training is on cpu"),
     ],
 )
-def test_a_wish_that_cannot_be_met_is_refused(wanted: str, device: str, cell: str, words: str) -> None:
+def test_a_wish_that_cannot_be_met_is_refused(wanted: str, others: Layers, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        choose(wanted, torch.device(device), cell, 24)
+        choose(wanted, others)
 
 
 def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(recurrence, "find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match="package numba is not installed"):
-        choose("numba", CPU, "gru", 24)
-    assert choose(None, CPU, "gru", 24) == "torch"
+        choose("numba", layers())
+    assert choose(None, layers()) == "torch"
     assert "numba is not installed" in caplog.text
+
+
+def test_a_wish_without_recurrent_layers_is_refused(prepared: PreparedSeries) -> None:
+    windows = prepared.windows(8)
+    generator = new_generator({"kind": "wavegan"}, length=8, channels=windows.channels, seed=0)
+    with pytest.raises(ConfigError, match="kind wavegan has no recurrent layers"):
+        generator.start_training(windows, {"recurrence": "numba"}, CPU)
+
+
+def test_threads_are_measured_once_and_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def slow(_reset_gate: str, _shape: tuple[int, ...], threads: int) -> float:
+        asked.append(threads)
+        return 10.0 / threads
+
+    monkeypatch.setattr(recurrence, "_timed", slow)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(recurrence, "_threads", None)
+    recurrence.prepare("after", (128, 24, 24, 3))
+    assert asked == [1, 1, 3]  # compiled, then each once: the first took all of the time there is
+    assert recurrence._threads == 3
+    recurrence.prepare("after", (128, 24, 24, 3))
+    assert asked == [1, 1, 3, 1]
+
+
+def test_kernels_of_other_code_are_not_read_from_the_cache(tmp_path: Path) -> None:
+    """Numba by itself would not see an edit of `simd.py`."""
+    code = tmp_path / "code"
+    shutil.copytree(CORE, code / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    script = """
+import torch
+from core.networks.recurrence import numba_gru
+x, weights = torch.ones(1, 1, 1, 1), [torch.ones(1, *size) for size in ((3, 1), (3, 1), (3,), (3,))]
+print(numba_gru.forward(x, weights, layers=1, reset_gate="after", keep=False, threads=1)[0].item())
+"""
+
+    def run() -> float:
+        environment = {**os.environ, "PYTHONPATH": str(code), "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+        command = [sys.executable, "-P", "-c", script]
+        return float(
+            subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        )
+
+    before = run()
+    simd_file = code / "core" / "networks" / "recurrence" / "simd.py"
+    text = simd_file.read_text(encoding="utf-8")
+    simd_file.write_text(text.replace("4.89352518554385e-03", "6.0e-03"), encoding="utf-8")
+    assert run() != before

@@ -11,6 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -25,50 +26,71 @@ Recurrence = Literal["torch", "numba", "triton"]
 DEVICES: dict[str, str] = {"numba": "cpu", "triton": "cuda"}
 """Where a recurrence runs; torch's does everywhere."""
 
+MEASURED_SECONDS = 0.5
+"""Of each number of threads that is tried."""
+
 _threads: int | None = None
 
 
-def choose(
-    wanted: str | None, device: torch.device, cell: str, hidden: int, dtype: torch.dtype = torch.float32
-) -> Recurrence:
-    """What `training.recurrence` comes to on a device.
+@dataclass(frozen=True)
+class Layers:
+    """What decides which recurrence can compute layers."""
 
-    Nothing wanted is Numba's for GRUs of 32 bits on a CPU, else torch's. What is wanted is taken or refused.
+    cell: str
+    hidden: int
+    dtype: torch.dtype
+    recurrent_dropout: float
+    device: torch.device
+
+    @property
+    def only_torch(self) -> str | None:
+        """Why the kernels cannot compute them, if so; their device aside."""
+        if self.cell != "gru":
+            return f"it computes model.cell=gru alone, this is {self.cell}"
+        if self.recurrent_dropout:
+            return "it computes no model.recurrent_dropout"
+        return None
+
+
+def choose(wanted: str | None, layers: Layers) -> Recurrence:
+    """What `training.recurrence` comes to.
+
+    Nothing wanted is Numba's for GRUs of 32 bits on a CPU, else torch's: the kernels' tanh is right to 3e-7, no
+    use to who asks for 64 bits. What is wanted is taken or refused.
 
     Args:
         wanted: One of `Recurrence`, or None.
-        device: Where to train.
-        cell: Of the networks.
-        hidden: Width of their layers.
-        dtype: Of the weights. The kernels' tanh is right to 3e-7: no use to who asks for 64 bits.
+        layers: Of all networks.
 
     Raises:
         ConfigError: the package is not installed, or does not compute such layers, or not on the device.
     """
     if wanted is None:
-        return _best(device, cell, dtype)
+        return _best(layers)
     if wanted == "torch":
         return "torch"
     chosen: Recurrence = "numba" if wanted == "numba" else "triton"
-    name = f"training.recurrence={chosen}"
-    if cell != "gru":
-        raise ConfigError(
-            f"{name} computes model.cell=gru alone, this is {cell}: use training.recurrence=torch"
-        )
-    if device.type != DEVICES[chosen]:
-        raise ConfigError(f"{name} runs on {DEVICES[chosen]}, the training is on {device.type}: leave it out")
-    if find_spec(chosen) is None:
-        raise ConfigError(f"{name}: the package {chosen} is not installed; install it, or leave the option out")
-    if chosen == "triton":
-        from core.networks.recurrence import triton_gru
-
-        if reason := triton_gru.supports(hidden, device):
-            raise ConfigError(f"{name}: {reason}; leave it out, or choose a narrower model.hidden")
+    if reason := _refusal(chosen, layers):
+        raise ConfigError(f"training.recurrence={chosen}: {reason}; leave it out, or take torch")
     return chosen
 
 
-def _best(device: torch.device, cell: str, dtype: torch.dtype) -> Recurrence:
-    if device.type != "cpu" or cell != "gru" or dtype != torch.float32:
+def _refusal(chosen: Recurrence, layers: Layers) -> str | None:
+    if layers.only_torch:
+        return layers.only_torch
+    if layers.device.type != DEVICES[chosen]:
+        return f"it runs on {DEVICES[chosen]}, the training is on {layers.device.type}"
+    if find_spec(chosen) is None:
+        return f"the package {chosen} is not installed"
+    if chosen == "triton":
+        from core.networks.recurrence import triton_gru
+
+        return triton_gru.supports(layers.hidden, layers.device)
+    return None
+
+
+def _best(layers: Layers) -> Recurrence:
+    if layers.device.type != "cpu" or layers.only_torch or layers.dtype != torch.float32:
         return "torch"
     if find_spec("numba") is None:
         logger.warning("numba is not installed: recurrent layers are torch's, about four times slower on a CPU")
@@ -76,29 +98,31 @@ def _best(device: torch.device, cell: str, dtype: torch.dtype) -> Recurrence:
     return "numba"
 
 
-def prepare(recurrence: Recurrence, reset_gate: str, shape: tuple[int, int, int, int]) -> None:
+def prepare(reset_gate: str, shape: tuple[int, int, int, int]) -> None:
     """Compile what is not in Numba's cache, and settle on a number of threads if nobody did.
 
     Args:
-        recurrence: Of the training; only Numba's needs preparation.
         reset_gate: Of the networks.
         shape: Batch, steps, hidden, layers of a typical call.
     """
-    if recurrence != "numba":
-        return
-    batch, steps, hidden, layers = shape
+    logger.info("preparing the recurrent layers for this CPU: seconds, if they are not compiled yet")
     started = time.perf_counter()
-    logger.info("preparing the recurrent layers for this CPU: seconds when they are first compiled")
     _timed(reset_gate, (1, 1, 1, 1), 1)
     logger.info("recurrent layers ready after %.1f s", time.perf_counter() - started)
-    if _threads is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        alone, together = (_timed(reset_gate, (batch, steps, hidden, layers), n, 20) for n in (1, cores))
-        set_threads(cores if together < alone else 1)
-        logger.info(
-            "a recurrent network takes %.2f ms on one thread, %.2f ms on %d: training on %d",
-            1000 * alone, 1000 * together, cores, _threads,
-        )  # fmt: skip
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if _threads is not None or cores == 1:
+        return
+    # In turns, so that a machine that is busy for a moment is busy for both.
+    taken: dict[int, list[float]] = {1: [], cores: []}
+    while not taken[cores] or sum(taken[1]) + sum(taken[cores]) < 2 * MEASURED_SECONDS:
+        for threads, seconds in taken.items():
+            seconds.append(_timed(reset_gate, shape, threads))
+    alone, together = (1000 * statistics.median(seconds) for seconds in taken.values())
+    set_threads(cores if together < alone else 1)
+    logger.info(
+        "a recurrent network takes %.2f ms on one thread, %.2f ms on %d: training on %d",
+        alone, together, cores, _threads,
+    )  # fmt: skip
 
 
 def set_threads(threads: int | None) -> None:
@@ -107,8 +131,8 @@ def set_threads(threads: int | None) -> None:
     _threads = threads
 
 
-def _timed(reset_gate: str, shape: tuple[int, int, int, int], threads: int, times: int = 1) -> float:
-    """Median seconds of a forward and a backward pass."""
+def _timed(reset_gate: str, shape: tuple[int, int, int, int], threads: int) -> float:
+    """Seconds of a forward and a backward pass."""
     from core.networks.recurrence import numba_gru
 
     batch, steps, hidden, layers = shape
@@ -116,13 +140,10 @@ def _timed(reset_gate: str, shape: tuple[int, int, int, int], threads: int, time
     weights = [torch.zeros(1, *size) for size in each[: 4 if reset_gate == "after" else 3]] * layers
     x = torch.zeros(1, batch, steps, hidden)
     how: dict[str, Any] = {"layers": layers, "reset_gate": reset_gate, "threads": threads}
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        states, saved = numba_gru.forward(x, weights, keep=True, **how)
-        numba_gru.backward(states, x, weights, saved, want_x=True, want_weights=True, **how)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+    started = time.perf_counter()
+    states, saved = numba_gru.forward(x, weights, keep=True, **how)
+    numba_gru.backward(states, x, weights, saved, want_x=True, want_weights=True, **how)
+    return time.perf_counter() - started
 
 
 def gru(x: Tensor, weights: Sequence[Tensor], layers: int, reset_gate: str, recurrence: Recurrence) -> Tensor:

@@ -13,13 +13,16 @@ neither does any bit of the result.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from numba import njit
@@ -48,9 +51,31 @@ Array = NDArray[Any]
 
 _MOST_GROUPS = 16
 _TILES_OF_GROUP = 2
-_kernel = njit(nogil=True, cache=True)
 _inline = njit(inline="always")
 _pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _cache_folder() -> str:
+    """Where Numba keeps compiled kernels, a folder for each version of this code.
+
+    By itself it looks for changes in the file of a kernel alone: an edited `simd.py` would change nothing.
+    """
+    here = Path(__file__).parent
+    code = b"".join((here / name).read_bytes() for name in ("simd.py", Path(__file__).name))
+    base = numba.config.CACHE_DIR or here / "__pycache__"
+    return str(Path(base) / hashlib.sha256(code).hexdigest()[:16])
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Compiled at its first call, or read from the cache; other threads of Python run meanwhile."""
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE
+    try:
+        return njit(nogil=True, cache=True)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+_CACHE = _cache_folder()
 
 
 @dataclass(frozen=True)

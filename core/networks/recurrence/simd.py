@@ -6,9 +6,6 @@ per window of a tile; `product` and `outer` are the two matrix products that a r
 their sums in registers. LLVM splits a vector where the CPU's registers are shorter.
 
 Arrays are flat and contiguous, offsets count elements. Nothing checks bounds.
-
-Numba's cache on disk looks for changes in the file of the kernel alone, not in this one: after an edit here
-remove the cache.
 """
 
 from __future__ import annotations
