@@ -23,7 +23,7 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "crnngan": ({"hidden": 16, "layers": 1, "pretraining": 0.1}, {"learning_rate": 5e-3}, 300),
     "tforcing": ({"hidden": 16, "layers": 1, "components": 3}, {"learning_rate": 1e-2}, 250),
     "pforcing": ({"hidden": 16, "layers": 1, "components": 3}, {"learning_rate": 5e-3}, 250),
-    "wavenet": ({"residual": 8, "skip": 16, "stacks": 1, "components": 3}, {"learning_rate": 1e-2}, 300),
+    "wavenet": ({"residual": 8, "skip": 16, "stacks": 1, "components": 3}, {"learning_rate": 1e-2}, 600),
     "wavegan": (
         {"width": 16, "kernel": 5, "stride": 2, "noise": 8, "phase_shuffle": 0, "critic_steps": 3},
         {"learning_rate": 1e-3},
