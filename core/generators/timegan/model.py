@@ -74,7 +74,7 @@ class TimeGAN(TorchGenerator):
         layers: Recurrent layers; the supervisor has one less (at least one).
         cell: See `core.networks.recurrent`.
         reset_gate: Of the `gru` cell. Default `after`, unlike TF1's: torch then has one call for a whole
-            network, a fifth faster on a CPU and the only fused one on a GPU; the cells are as expressive.
+            network, the only fused one where no kernel of ours runs; the cells are as expressive.
         noise: Width of the noise at each step; as many as channels if None, as in the code.
         noise_kind: U[0, 1] or N(0, 1) at each step, or a Wiener process that ends with variance 1.
         supervision: `supervisor`, a network that predicts the next latent from the last ones and corrects
