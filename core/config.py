@@ -21,8 +21,8 @@ from core.schema import Section, validated
 Preset = Literal["quick", "paper"]
 
 # `paper` is the published example's size (TimeGAN repository: hidden 24, 3 layers, batch 128) with 10,000
-# iterations a phase. `quick` is sized for six minutes, all in all, on two CPU cores; of a dozen sizes tried with
-# one seed each on sp500, those with small batches, many steps and three layers scored lowest.
+# iterations a phase. `quick` is sized for six minutes, all in all, on two CPU cores; of a dozen sizes tried
+# with one seed each on sp500, those with small batches, many steps and three layers scored lowest.
 PRESETS: dict[Preset, dict[str, Any]] = {
     "quick": {
         "model": {"hidden": 24, "layers": 3},
