@@ -152,7 +152,7 @@ def test_a_condition_and_static_values_are_learnt(kind: str) -> None:
         given[:, None].astype(np.float32),
     )
     options, training, iterations = METHODS[kind]
-    model = trained(kind, windows, options, training, 4 * iterations)
+    model = trained(kind, windows, options, training, 6 * iterations)
     for asked, expected in ((0.0, 0.2), (1.0, 0.8)):
         made = model.sample(500, 0, np.array([asked], np.float32))
         assert made.values[..., 0].mean() == pytest.approx(expected, abs=0.12)
