@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +28,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.networks.recurrence.shape import CallShape
 from core.networks.recurrence.simd import (
     LANES,
     OUTER_COLUMNS,
@@ -78,17 +78,8 @@ def _kernel(function: Callable[..., Any]) -> Any:
 _CACHE = _cache_folder()
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Of one call; `wide` and the like are padded."""
-
-    replicas: int
-    batch: int
-    steps: int
-    inputs: int
-    hidden: int
-    layers: int
-    after: bool
+class _Shape(CallShape):
+    """With what the kernels derive from it."""
 
     @property
     def tiles(self) -> int:
@@ -149,7 +140,7 @@ def forward(
     Returns:
         Shape (replicas, batch, steps, hidden).
     """
-    shape = _shape(x, weights, layers, reset_gate)
+    shape = _Shape.of(x, weights, layers, reset_gate)
     packed = [_packed(shape, layer, _of_layer(weights, layer, shape)) for layer in range(layers)]
     wide = padded(shape.hidden)
     tiles = [x.new_empty(shape.floats(padded(shape.inputs) | ROWS))]
@@ -199,7 +190,7 @@ def backward(
         want_weights: Else the gradients of the weights are None.
         threads: At most that many.
     """
-    shape = _shape(x, weights, layers, reset_gate)
+    shape = _Shape.of(x, weights, layers, reset_gate)
     wide = padded(shape.hidden)
     transposed = [_transposed(shape, layer, _of_layer(weights, layer, shape)) for layer in range(layers)]
     tiles, gates = [_flat(part) for part in saved[: layers + 1]], [_flat(part) for part in saved[layers + 1 :]]
@@ -243,11 +234,6 @@ def _spread_work(work: Callable[[int, int], None], groups: int, threads: int) ->
     work(bounds[-2], groups)
     for other in others:
         other.result()
-
-
-def _shape(x: Tensor, weights: Sequence[Tensor], layers: int, reset_gate: str) -> _Shape:
-    replicas, batch, steps, inputs = x.shape
-    return _Shape(replicas, batch, steps, inputs, weights[1].shape[-1], layers, reset_gate == "after")
 
 
 def _of_layer(weights: Sequence[Tensor], layer: int, shape: _Shape) -> list[Array]:

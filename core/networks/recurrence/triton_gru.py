@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from core.networks.recurrence.shape import CallShape
 from core.networks.recurrence.triton_kernels import gru_backward, gru_forward, gru_weight_gradients
 
 Precision = Literal["ieee", "tf32x3", "tf32"]
@@ -43,17 +43,8 @@ _GRADIENT_PROGRAMS = 528
 """Four to a multiprocessor: these have nothing but each other to hide their loads behind."""
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Of one call."""
-
-    replicas: int
-    batch: int
-    steps: int
-    inputs: int
-    hidden: int
-    layers: int
-    after: bool
+class _Shape(CallShape):
+    """With what the kernels derive from it."""
 
     @property
     def width(self) -> int:
@@ -142,7 +133,7 @@ def forward(
     Returns:
         Shape (replicas, batch, steps, hidden), in the type of x.
     """
-    shape = _shape(x, weights, layers, reset_gate)
+    shape = _Shape.of(x, weights, layers, reset_gate)
     slots = layers if keep else min(layers, 2)
     states = _floats(x, slots, *x.shape[:3], shape.hidden)
     gates = _floats(x, layers, *x.shape[:3], shape.each, shape.hidden) if keep else states
@@ -191,7 +182,7 @@ def backward(
         want_weights: Else the gradients of the weights are None.
         precision: Of matrix products.
     """
-    shape = _shape(x, weights, layers, reset_gate)
+    shape = _Shape.of(x, weights, layers, reset_gate)
     states, gates = saved
     grad_gates = _floats(x, layers, *x.shape[:3], 3, shape.hidden)
     grad_x = torch.empty_like(x) if want_x and not shape.given else None
@@ -261,11 +252,6 @@ def _weight_gradients(
         part.view(weight.shape).to(weight.dtype) if part.numel() else part
         for part, weight in zip(parts, weights, strict=True)
     ]
-
-
-def _shape(x: Tensor, weights: Sequence[Tensor], layers: int, reset_gate: str) -> _Shape:
-    replicas, batch, steps, inputs = x.shape
-    return _Shape(replicas, batch, steps, inputs, weights[1].shape[-1], layers, reset_gate == "after")
 
 
 def _product(x: Tensor, kernel: Tensor) -> Tensor:
