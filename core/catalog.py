@@ -171,6 +171,13 @@ class DatasetConfig(Section):
         "one binary.",
     )
     missing: MissingConfig = MissingConfig()
+    holdout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the rows, the latest ones, that no generator sees and the evaluation judges by. "
+        "The first `window.length` rows after the border belong to neither part.",
+    )
     expectations: Expectations = Expectations()
 
     @field_validator("source", mode="before")

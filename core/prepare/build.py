@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from core.catalog import DatasetConfig
 from core.config import WindowConfig
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.handles import PreparedRef, SnapshotRef
 from core.lake import build_once, code_digest, content_digest, write_json
 from core.prepare.cells import fitted
 from core.prepare.chronology import Rows, chronological
 from core.prepare.encode import encode
 from core.prepare.gaps import Cuts, gap_list, windows_lost
+from core.prepare.holdout import HoldOut, hold_out_rows
 from core.prepare.layout import Column, Layout
 from core.prepare.rows import mend_missing
 from core.prepare.series import PreparedSeries, window_index
@@ -46,7 +47,9 @@ def prepare(dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef,
     """
     key = content_digest(
         snapshot=snapshot.digest,
-        dataset=dataset.model_dump(mode="json", include={"name", "time", "series", "columns", "missing"}),
+        dataset=dataset.model_dump(
+            mode="json", include={"name", "time", "series", "columns", "missing", "holdout"}
+        ),
         window=window.model_dump(mode="json"),
         code=code_digest("prepare"),
     )
@@ -57,6 +60,7 @@ def prepare(dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef,
         if ready.manifest["windows"] == 0:
             empty = PreparedSeries(folder, ready.manifest)
             empty.windows(window.length, window.stride, window.min_length)  # says why
+        _check_holdout(dataset, ready.manifest)
         reused = build_once(folder, ready.write)
     manifest = PreparedSeries.open(folder).manifest
     return PreparedRef(
@@ -112,8 +116,12 @@ def _assemble(dataset: DatasetConfig, window: WindowConfig, table: pa.Table, dig
         raise DataError(f"missing.policy=drop_row leaves 0 of the {dropped} rows of {dataset.name}")
     rows = rows.only(mended.keep)
     cuts = rows.cut()
-    temporal, codes = _fit(rows.columns, rows.values)
-    static_columns, static = _fit(rows.static_columns, rows.static)
+    parts = hold_out_rows(cuts.segments, rows.ns, dataset.holdout, window.length)
+    known = _rows_of(parts.training, len(rows.values))
+    if not known.any():
+        raise ConfigError(f"dataset.holdout={dataset.holdout:g} leaves no row of {dataset.name} to learn from")
+    temporal, codes = _fit(rows.columns, rows.values, known)
+    static_columns, static = _fit(rows.static_columns, rows.static, known)
     layout = Layout(temporal, static_columns)
     manifest = {
         "dataset": dataset.name,
@@ -131,16 +139,25 @@ def _assemble(dataset: DatasetConfig, window: WindowConfig, table: pa.Table, dig
         "masked": mended.masked,
         "window": window.model_dump(mode="json"),
         **_cut_facts(rows, cuts, window),
+        **_part_facts(rows, parts, window, dataset.holdout),
     }
     _log(manifest)
-    return _Ready(layout, codes, static[cuts.segments[:, 0]], rows.ns, manifest)
+    return _Ready(layout, codes, static[cuts.segments[parts.origin, 0]], rows.ns, manifest)
+
+
+def _rows_of(segments: NDArray[np.int64], rows: int) -> NDArray[np.bool_]:
+    """Shape (rows,): those in a segment."""
+    inside = np.zeros(rows, dtype=np.bool_)
+    for start, stop in segments.tolist():
+        inside[start:stop] = True
+    return inside
 
 
 def _fit(
-    columns: tuple[Column, ...], codes: NDArray[np.float64]
+    columns: tuple[Column, ...], codes: NDArray[np.float64], known: NDArray[np.bool_]
 ) -> tuple[tuple[Column, ...], NDArray[np.float64]]:
-    """Columns with the ranges and categories of these rows, and the codes for them, shape kept."""
-    found = [fitted(column, codes[:, place]) for place, column in enumerate(columns)]
+    """Columns with the ranges of the rows `known`, and the codes for them, shape kept."""
+    found = [fitted(column, codes[:, place], known) for place, column in enumerate(columns)]
     cells = np.stack([cells for _, cells in found], axis=1) if found else codes
     return tuple(column for column, _ in found), cells
 
@@ -160,13 +177,42 @@ def _time_facts(rows: Rows) -> dict[str, Any] | None:
     }
 
 
-def _cut_facts(rows: Rows, cuts: Cuts, window: WindowConfig) -> dict[str, Any]:
-    total, lost = windows_lost(cuts, window.length, window.stride)
-    index = window_index(cuts.segments, window.length, window.stride, window.min_length)
+def _part_facts(rows: Rows, parts: HoldOut, window: WindowConfig, share: float) -> dict[str, Any]:
+    """What is learnt, and what is held out; `windows` and `segments` are the former's."""
+    index, held_out = (
+        window_index(segments, window.length, window.stride, window.min_length)
+        for segments in (parts.training, parts.held_out)
+    )
+    first = None if parts.first is None or rows.ns is None else label(int(rows.ns[parts.first]), rows.timezone)
     return {
-        "segments": cuts.segments.tolist(),
+        "segments": parts.training.tolist(),
         "windows": len(index.starts),
         "short_windows": int((index.lengths < window.length).sum()),
+        "holdout": None
+        if not share
+        else {
+            "segments": parts.held_out.tolist(),
+            "rows": int((parts.held_out[:, 1] - parts.held_out[:, 0]).sum()),
+            "windows": len(held_out.starts),
+            "purged_rows": parts.purged,
+            "from": first,
+        },
+    }
+
+
+def _check_holdout(dataset: DatasetConfig, manifest: dict[str, Any]) -> None:
+    held_out = manifest["holdout"]
+    if held_out is not None and held_out["windows"] < 2:
+        raise ConfigError(
+            f"dataset.holdout={dataset.holdout:g} leaves {held_out['windows']} windows to judge by, of "
+            f"{held_out['rows']} rows ({held_out['purged_rows']} more are purged); choose a larger share or "
+            "shorter windows"
+        )
+
+
+def _cut_facts(rows: Rows, cuts: Cuts, window: WindowConfig) -> dict[str, Any]:
+    total, lost = windows_lost(cuts, window.length, window.stride)
+    return {
         "gap_count": len(cuts.gaps),
         "gaps": gap_list(cuts, rows.source, lost, rows.ns, rows.grid, rows.timezone, _MAX_GAPS),
         "windows_lost": total,
@@ -184,5 +230,13 @@ def _log(manifest: dict[str, Any]) -> None:
         logger.warning("%s: cells kept as missing: %s", name, manifest["masked"])
     if manifest["gap_count"]:
         logger.warning("%s: %d gaps cost %d windows", name, manifest["gap_count"], manifest["windows_lost"])
+    if (held_out := manifest["holdout"]) and held_out["rows"]:
+        logger.info(
+            "%s: %d rows are held out from %s on, %d before them belong to neither part",
+            name,
+            held_out["rows"],
+            held_out["from"] or f"row {held_out['segments'][0][0] + 1}",
+            held_out["purged_rows"],
+        )
     if manifest["time"] and manifest["time"]["off_grid_rows"]:
         logger.warning("%s: %d rows are on no expected stamp", name, manifest["time"]["off_grid_rows"])

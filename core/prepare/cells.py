@@ -67,12 +67,16 @@ def read_cells(column: pa.ChunkedArray, name: str, kind: ColumnKind, places: int
     return Cells(Column(name, "categorical", categories=tuple(values)), codes)
 
 
-def fitted(column: Column, codes: NDArray[np.float64]) -> tuple[Column, NDArray[np.float64]]:
+def fitted(
+    column: Column, codes: NDArray[np.float64], known: NDArray[np.bool_] | None = None
+) -> tuple[Column, NDArray[np.float64]]:
     """A column with the range and the categories of the rows that stay, and its codes for these categories.
 
     Args:
         column: As read.
         codes: Shape (rows,), NaN where missing, at least one row.
+        known: Shape (rows,): those whose range it is, all if None. What categories there are, and whether
+            cells may be missing, is said by all rows: it is what a cell can hold, not what the rows are like.
 
     Raises:
         DataError: no cell has a value, or the range is too wide for float64.
@@ -81,6 +85,11 @@ def fitted(column: Column, codes: NDArray[np.float64]) -> tuple[Column, NDArray[
     there = codes[~missing]
     if len(there) == 0:
         raise DataError(f"column {column.name!r} has no value at all; leave it out: {_drop(column.name)}")
+    if known is not None and not (known & ~missing).any():
+        raise DataError(
+            f"column {column.name!r} has no value in the rows to learn from that dataset.holdout leaves; "
+            f"hold out less, or leave the column out: {_drop(column.name)}"
+        )
     optional = bool(missing.any())
     if column.kind == "binary":
         return replace(column, optional=optional), codes
@@ -89,7 +98,8 @@ def fitted(column: Column, codes: NDArray[np.float64]) -> tuple[Column, NDArray[
         categories = tuple(column.categories[place] for place in used)
         places = np.searchsorted(used, np.where(missing, used[0], codes))
         return replace(column, optional=optional, categories=categories), np.where(missing, np.nan, places)
-    low, high = float(there.min()), float(there.max())
+    seen = there if known is None else codes[known & ~missing]
+    low, high = float(seen.min()), float(seen.max())
     with np.errstate(over="ignore"):
         if not np.isfinite(np.float64(high) - low):
             raise DataError(f"the range of column {column.name!r} is too wide for float64; rescale or drop it")

@@ -183,15 +183,21 @@ class PreparedSeries:
 
     @cached_property
     def static(self) -> NDArray[np.float32]:
-        """Shape (segments, static channels), memory-mapped, read-only."""
+        """Shape (segments, static channels), memory-mapped, read-only; held-out segments are the last."""
         if not self.layout.static:
-            return np.empty((len(self.segments), 0), dtype=np.float32)
+            return np.empty((len(self.segments) + len(self.held_out_segments), 0), dtype=np.float32)
         return self._array("static.npy")
 
     @cached_property
     def segments(self) -> NDArray[np.int64]:
-        """Shape (S, 2): rows [start, stop) between gaps."""
+        """Shape (S, 2): rows [start, stop) between gaps, to learn from."""
         return np.array(self.manifest["segments"], dtype=np.int64).reshape(-1, 2)
+
+    @cached_property
+    def held_out_segments(self) -> NDArray[np.int64]:
+        """Shape (H, 2): likewise of the rows that no generator sees, (0, 2) without a hold-out."""
+        held_out = self.manifest["holdout"] or {"segments": []}
+        return np.array(held_out["segments"], dtype=np.int64).reshape(-1, 2)
 
     def windows(
         self,
@@ -199,6 +205,8 @@ class PreparedSeries:
         stride: int = 1,
         min_length: int | None = None,
         condition: Sequence[str] = (),
+        *,
+        held_out: bool = False,
     ) -> Windows:
         """Every window that crosses no gap, see `window_index`.
 
@@ -207,20 +215,22 @@ class PreparedSeries:
             stride: Steps between the starts of neighbouring windows of a segment.
             min_length: Fewest steps in a window; whole windows alone if None.
             condition: Static columns whose values are given to the generator.
+            held_out: Of the rows that no generator sees, instead of those to learn from.
 
         Raises:
             ConfigError: no segment is long enough, or `condition` names no static columns.
         """
         layout = self.conditioned(condition)
-        index = window_index(self.segments, length, stride, min_length)
+        segments = self.held_out_segments if held_out else self.segments
+        index = window_index(segments, length, stride, min_length)
         if len(index.starts) == 0:
-            longest = int((self.segments[:, 1] - self.segments[:, 0]).max(initial=0))
+            longest = int((segments[:, 1] - segments[:, 0]).max(initial=0))
             key, least = ("length", length) if min_length is None else ("min_length", min_length)
             raise ConfigError(
                 f"window.{key}={least} is longer than the longest stretch without a gap: {longest} rows of "
                 f"{self.manifest['dataset']!r}; choose window.{key}<={longest} or bring a longer series"
             )
-        static = self.static[index.segments]
+        static = self.static[index.segments + len(self.segments) * held_out]
         given = np.repeat(
             [column.name in condition for column in self.layout.static],
             [column.block.channels for column in self.layout.static],

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.config import WindowConfig
+from core.errors import ConfigError, DataError
+from core.prepare.holdout import hold_out_rows
+from core.prepare.series import PreparedSeries
+from tests.unit.test_prepare import daily, manifest_of, prepare_frame
+
+
+def rows_of(segments: np.ndarray) -> list[int]:
+    return [row for start, stop in segments.tolist() for row in range(start, stop)]
+
+
+def test_the_latest_rows_are_held_out_a_window_apart(tmp_path: Path):
+    ref = prepare_frame(tmp_path, daily(100), WindowConfig(length=5), holdout=0.2)
+    series = PreparedSeries.open(ref.path)
+    assert series.segments.tolist() == [[0, 80]]
+    assert series.held_out_segments.tolist() == [[85, 100]]
+    assert ref.windows == 76
+    held_out = manifest_of(ref)["holdout"]
+    assert (held_out["rows"], held_out["windows"], held_out["purged_rows"]) == (15, 11, 5)
+    assert held_out["from"].startswith("2020-03-26")
+    learnt, judged = series.windows(5), series.windows(5, held_out=True)
+    assert learnt.starts.max() + 5 <= 80
+    assert judged.starts.min() == 85
+    assert len(judged) == 11
+
+
+def test_ranges_are_those_of_the_rows_to_learn_from(tmp_path: Path):
+    series = PreparedSeries.open(prepare_frame(tmp_path, daily(100), holdout=0.2).path)
+    (column,) = series.layout.temporal
+    assert (column.minimum, column.maximum) == (0, 79)
+    assert float(series.values.max()) == pytest.approx(99 / 79)
+    whole = PreparedSeries.open(prepare_frame(tmp_path, daily(100)).path)
+    assert whole.layout.temporal[0].maximum == 99
+    assert whole.manifest["holdout"] is None
+    assert len(whole.held_out_segments) == 0
+
+
+def test_series_are_cut_at_the_same_time(tmp_path: Path):
+    frame = pd.concat([daily(50).assign(name="a"), daily(50).iloc[20:].assign(name="b")])
+    series = PreparedSeries.open(prepare_frame(tmp_path, frame, series="name", holdout=0.25).path)
+    stamps = np.load(series.path / "time.npy")
+    learnt, judged = (stamps[rows_of(part)] for part in (series.segments, series.held_out_segments))
+    assert learnt.max() < judged.min()
+    assert len(series.segments) == len(series.held_out_segments) == 2
+    # A quarter of 80 rows, in both series the last ten days, the first two of them purged.
+    assert len(judged) == 2 * (10 - 2)
+
+
+def test_without_time_the_last_series_are_held_out(tmp_path: Path):
+    frame = pd.DataFrame({"x": np.arange(40.0), "name": np.repeat(list("abcdefghij"), 4)})
+    ref = prepare_frame(tmp_path, frame, series="name", time={"none": True}, holdout=0.3)
+    series = PreparedSeries.open(ref.path)
+    assert rows_of(series.segments) == list(range(28))
+    assert rows_of(series.held_out_segments) == list(range(28, 40))
+
+
+def test_static_values_follow_the_held_out_segments(tmp_path: Path):
+    frame = pd.DataFrame({"x": np.arange(40.0), "name": np.repeat(list("abcdefghij"), 4)})
+    frame["size"] = np.repeat(np.arange(10.0), 4)
+    ref = prepare_frame(
+        tmp_path, frame, series="name", time={"none": True}, columns={"size": "static"}, holdout=0.3
+    )
+    series = PreparedSeries.open(ref.path)
+    judged = series.windows(2, held_out=True)
+    assert sorted({round(float(value) * 6) for value in judged.static[:, 0]}) == [7, 8, 9]
+    assert sorted({round(float(value) * 6) for value in series.windows(2).static[:, 0]}) == list(range(7))
+
+
+def test_categories_are_those_of_all_rows(tmp_path: Path):
+    frame = daily(20, kind=["a"] * 17 + ["b"] * 3)
+    series = PreparedSeries.open(
+        prepare_frame(tmp_path, frame, columns={"kind": "categorical"}, holdout=0.25).path
+    )
+    assert series.layout.temporal[1].categories == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "error", "part"),
+    [
+        (daily(20), {"holdout": 0.1}, ConfigError, "leaves 0 windows to judge by"),
+        (daily(4), {"holdout": 0.9}, ConfigError, "no row of set to learn from"),
+        (
+            daily(20, y=[np.nan] * 16 + [1.0] * 4),
+            {"holdout": 0.2, "missing": {"policy": "mask"}},
+            DataError,
+            "has no value in the rows to learn from",
+        ),
+    ],
+)
+def test_what_leaves_too_little_is_refused_and_leaves_nothing(tmp_path, frame, options, error, part):
+    with pytest.raises(error, match=part):
+        prepare_frame(tmp_path, frame, **options)
+    assert not list(tmp_path.glob("lake/prepared/*/*"))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    share=st.floats(0, 0.95),
+    purge=st.integers(0, 8),
+    stamped=st.booleans(),
+)
+@settings(deadline=None)
+def test_every_row_is_learnt_held_out_or_purged(sizes, share, purge, stamped):
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+    segments = np.stack([edges[:-1], edges[1:]], axis=1)
+    # Each segment is a series of its own with stamps from 0, so the border cuts all that reach it.
+    ns = np.concatenate([np.arange(size) for size in sizes]) if stamped else None
+    parts = hold_out_rows(segments, ns, share, purge)
+    learnt, judged = rows_of(parts.training), rows_of(parts.held_out)
+    assert len(learnt) + len(judged) + parts.purged == edges[-1]
+    assert not set(learnt) & set(judged)
+    if not share:
+        assert learnt == list(range(edges[-1]))
+    elif learnt and judged:
+        order = np.arange(edges[-1]) if ns is None else ns
+        assert order[learnt].max() < order[judged].min()
+        for (start, stop), origin in zip(
+            np.concatenate([parts.training, parts.held_out]).tolist(), parts.origin, strict=True
+        ):
+            assert segments[origin, 0] <= start < stop <= segments[origin, 1]
+        for start, _ in parts.held_out.tolist():
+            near = [
+                row
+                for row in learnt
+                if row < start
+                and np.searchsorted(edges, row, "right") == np.searchsorted(edges, start, "right")
+            ]
+            assert not near or start - max(near) > purge
