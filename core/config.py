@@ -360,7 +360,30 @@ class EvaluationConfig(Section):
         default=True,
         description="Judge real windows against real ones too: what a perfect generator would get.",
     )
-    plot_windows: int = Field(default=1000, ge=10, description="Windows drawn in PCA and t-SNE, each kind.")
+    stronger_judges: tuple[Literal["lstm", "cnn", "rocket"], ...] = Field(
+        default=("lstm", "cnn", "rocket"),
+        description="Judges beside the paper's: two-layer LSTM, 1-D CNN, ROCKET.",
+    )
+    stronger_repetitions: int = Field(default=3, ge=1, le=20, description="Of each stronger judge.")
+    forecasters: bool = Field(
+        default=True,
+        description="A stronger forecaster (TCN + Transformer), trained on synthetic and on real windows.",
+    )
+    distances: bool = Field(
+        default=True, description="Distances of distributions, of dependence in time and between columns."
+    )
+    distance_windows: int = Field(
+        default=2000, ge=10, description="Most windows of each kind in distances and privacy, drawn at random."
+    )
+    stylised_facts: bool | None = Field(
+        default=None,
+        description="Of market data (fat tails, volatility clustering, leverage); if empty, where the dataset "
+        "has a trading calendar.",
+    )
+    privacy: bool = Field(default=True, description="Copies of training windows, and what can be told of them.")
+    plot_windows: int = Field(
+        default=1000, ge=10, description="Windows drawn in PCA, t-SNE and UMAP, each kind."
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes the sample and the judges.")
 
 

@@ -219,9 +219,12 @@ def generate(
 @app.command
 def evaluate(
     real: Path,
-    synthetic: Path,
+    synthetic: list[Path],
+    /,
     *,
-    protocol: Literal["paper"] = "paper",
+    protocol: Literal["paper", "holdout"] = "paper",
+    holdout: float = 0.2,
+    dataset: str | None = None,
     judges: int = 10,
     seed: int = 0,
     output: Annotated[
@@ -229,23 +232,38 @@ def evaluate(
     ] = None,
     json_: Json = None,
 ) -> None:
-    """Score two window files against each other, no matter who made them.
+    """Score window files against real windows, no matter who made them.
 
     Args:
-        real: `.npy` of shape (N, T, D), or Parquet with columns `window` and `step`.
-        synthetic: Likewise.
-        protocol: The TimeGAN paper's judges, as in its published code.
+        real: `.npy` of shape (N, T, D), or Parquet with columns `window` and `step`, in the order of time.
+        synthetic: Likewise, any order; several files are compared.
+        protocol: The TimeGAN paper's judges, as in its published code; or these, and scores against the latest
+            real windows, which the generator must not have seen.
+        holdout: With the protocol `holdout`: the share of the rows that is the latest.
+        dataset: Whose declared ranges and relations the rows must keep.
         judges: Independent judges of each score.
         seed: Fixes the judges.
     """
+    from core.evaluation.options import JudgingOptions
     from flows.evaluate import evaluate_files
 
-    del protocol  # one so far
-    scores = evaluate_files(real, synthetic, judges=judges, seed=seed, output=output)
-    _write_json(json_, scores)
-    table = Table("score", "value")
-    for name, value in scores.items():
-        table.add_row(name, f"{value:.4f}")
+    if not 0 < holdout < 1:
+        raise ConfigError(f"--holdout: expected a share between 0 and 1, got {holdout:g}")
+    if judges < 1 or seed < 0:
+        raise ConfigError(f"--judges must be at least 1 and --seed at least 0, got {judges} and {seed}")
+    declared = None if dataset is None else _resolve(dataset, _settings()).dataset.expectations
+    scores = evaluate_files(
+        real,
+        synthetic,
+        options=JudgingOptions(judges=judges, seed=seed),
+        holdout=holdout if protocol == "holdout" else 0.0,
+        expectations=declared,
+        output=output,
+    )
+    _write_json(json_, scores if len(scores) > 1 else next(iter(scores.values())))
+    table = Table("score", *scores)
+    for name in next(iter(scores.values())):
+        table.add_row(name, *(f"{found[name]:.4f}" if name in found else "" for found in scores.values()))
     out.print(table)
 
 

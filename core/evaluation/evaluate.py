@@ -1,237 +1,292 @@
-"""The evaluation of synthetic windows against real ones: scores, pictures, report."""
+"""The evaluation of synthetic windows against real ones: everything that is computed, and the report of it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from core.errors import ConfigError, DataError
-from core.evaluation.judges import Progress, discriminative_score, predictive_score
-from core.evaluation.plots import Plot, plot_autocorrelations, plot_distributions, plot_overlays, plot_paths
+from core.catalog import Expectations
+from core.errors import DataError
+from core.evaluation.classifiers import stronger_judges
+from core.evaluation.distances import Prices, measure_distances
+from core.evaluation.figures import interactive_figures
+from core.evaluation.forecasters import forecast_error
+from core.evaluation.holdout import HeldOut, HoldOutJudging
+from core.evaluation.judges import Progress
+from core.evaluation.options import JudgingOptions
+from core.evaluation.paper import Array32, PaperJudges, constant_error, judged
+from core.evaluation.plots import draw_plots
+from core.evaluation.privacy import measure_privacy
 from core.evaluation.report import write_reports
-from core.evaluation.scores import Score, chance_floor, held_out
+from core.evaluation.scores import Score, chance_floor
+from core.evaluation.splits import Split, random_splits
+from core.evaluation.validity import check_validity
+from core.evaluation.view import Training, view_windows
 from core.evaluation.windows import checked_pair
 from core.lake import write_json
 from core.prepare.scaler import MinMaxScaler
 
 logger = logging.getLogger(__name__)
 
-PROTOCOL = "TimeGAN (Yoon et al. 2019), judges of the published code"
-Array32 = NDArray[np.float32]
+SCHEMA = 2
+"""Of `scores.json`."""
+TITLES = {
+    "lstm": "two-layer LSTM",
+    "cnn": "1-D CNN",
+    "rocket": "ROCKET",
+    "tcn_transformer": "TCN + Transformer",
+}
 
 
 @dataclass(frozen=True)
-class _Judging:
-    """How to judge, see `evaluate_windows`."""
+class Subject:
+    """What is judged, and what is known of it beside the windows."""
 
-    judges: int
-    discriminative_iterations: int
-    predictive_iterations: int
-    batch_size: int
-    seed: int
-    progress: Progress | None
-
-    def discriminative(self, real: Array32, synthetic: Array32, name: str = "discriminative") -> dict[str, Any]:
-        score = discriminative_score(
-            real,
-            synthetic,
-            judges=self.judges,
-            iterations=self.discriminative_iterations,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            progress=self.progress,
-            name=name,
-        )
-        tested = {"real": held_out(len(real)), "synthetic": held_out(len(synthetic))}
-        detail = {"auc": score.auc, "aucs": list(score.aucs)}
-        return _detail(score) | detail | {"held_out": tested, "chance_floor": chance_floor(**tested)}
-
-    def predictive(
-        self, real: Array32, synthetic: Array32, name: str = "predictive", *, reference: bool = False
-    ) -> dict[str, Any]:
-        score = predictive_score(
-            real,
-            synthetic,
-            judges=self.judges,
-            iterations=self.predictive_iterations,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            progress=self.progress,
-            reference=reference,
-            name=name,
-        )
-        return _detail(score)
-
-    def references(self, real: Array32) -> dict[str, Any]:
-        """What a perfect generator would reach: real windows in the synthetic ones' place."""
-        if len(real) < 4:
-            raise DataError(f"references need at least 4 real windows to halve, got {len(real)}")
-        order = np.random.default_rng(self.seed).permutation(len(real))
-        halves = real[order[: len(real) // 2]], real[order[len(real) // 2 :]]
-        return {
-            "discriminative_real_halves": self.discriminative(*halves, "discriminative, real halves"),
-            "predictive_real": self.predictive(real, real, "predictive, real", reference=True),
-        }
+    real: NDArray[Any]
+    """Shape (N, T, D), any units, N and T at least 2: windows that the generator learnt from."""
+    synthetic: NDArray[Any]
+    """Shape (M, T, D), the same units."""
+    features: Sequence[str]
+    """D names, any text."""
+    starts: NDArray[np.int64] | None = None
+    """Shape (N,): the first row of each real window, ascending; None: nobody knows which of them overlap."""
+    held_out: HeldOut | None = None
+    frames: tuple[pd.DataFrame, pd.DataFrame] | None = None
+    """Real and synthetic rows in original units and types, with `window` and `step`."""
+    expectations: Expectations | None = None
+    """What the dataset declares."""
+    prices: Prices | None = None
+    """Market data in original units, see `core.evaluation.distances`."""
+    training: Training | None = None
+    """What was scored while the generator was trained."""
 
 
 def evaluate_windows(
-    real: NDArray[Any],
-    synthetic: NDArray[Any],
-    features: Sequence[str],
-    out: Path,
-    *,
-    judges: int = 10,
-    discriminative_iterations: int = 2000,
-    predictive_iterations: int = 5000,
-    batch_size: int = 128,
-    plot_windows: int = 1000,
-    seed: int = 0,
-    progress: Progress | None = None,
-    references: bool = False,
+    subject: Subject, out: Path, options: JudgingOptions | None = None, progress: Progress | None = None
 ) -> dict[str, float]:
-    """Score synthetic windows by the paper's protocol and write what was found into a folder.
+    """Judge synthetic windows and write what was found into a folder.
 
-    Both sets are scaled by the real set's minimum and maximum of each feature, so the scores do not depend on
+    Everything is scaled by the real set's minimum and maximum of each feature, so the scores do not depend on
     units. `out` receives `scores.json`, `report.html` (one file), `report.md` and `plots/*.png`; the same
     arguments give the same scores.
 
     Args:
-        real: Shape (N, T, D), any units, N and T at least 2.
-        synthetic: Shape (M, T, D), the same units.
-        features: D names, any text.
+        subject: What to judge.
         out: Folder, made if missing; files there are replaced.
-        judges: Of each score.
-        discriminative_iterations: Training steps of a classifier.
-        predictive_iterations: Training steps of a forecaster.
-        batch_size: Windows (of each kind) in a batch.
-        plot_windows: At most so many of each kind in PCA and t-SNE.
-        seed: Fixes judges and pictures.
+        options: How.
         progress: Told what is being done, and how much of how much.
-        references: Judge real windows against real ones too, which doubles the time.
 
     Returns:
-        What to track, all finite: `discriminative_mean`, `_std`, `_median`, `_auc` and `_floor` (of a perfect
-        generator, see `chance_floor`), `predictive_mean`, `_std` and `_median`; with `references` also
-        `discriminative_real_halves` and `predictive_real`, both means.
+        What to track, all finite; docs/evaluation.md says what each is.
 
     Raises:
-        ConfigError: an argument is out of range.
+        ConfigError: an option is out of range.
         DataError: the sets do not fit each other or their names, are too small, or hold NaN or infinity.
         TrainingDivergedError: a judge's output is not finite.
     """
-    real, synthetic = checked_pair(real, synthetic, np.float64)
-    _check_names(features, real.shape[2], plot_windows)
-    scaler = MinMaxScaler.fit(real)
-    scaled, scaled_synthetic = checked_pair(scaler.transform(real), scaler.transform(synthetic))
-    judging = _Judging(judges, discriminative_iterations, predictive_iterations, batch_size, seed, progress)
-    scores: dict[str, Any] = {
-        "protocol": _protocol(judging, real.shape[2]),
-        "windows": {
-            "real": len(real),
-            "synthetic": len(synthetic),
-            "steps": real.shape[1],
-            "features": real.shape[2],
-        },
-        "discriminative": judging.discriminative(scaled, scaled_synthetic),
-        "predictive": judging.predictive(scaled, scaled_synthetic) | {"constant": _constant_error(scaled)},
-        "references": judging.references(scaled) if references else None,
-        "features": _by_feature(real, synthetic, features, scaler),
-    }
+    evaluation = _Evaluation(subject, options or JudgingOptions(), progress)
+    scores = evaluation.scores()
     out.mkdir(parents=True, exist_ok=True)
-    plots = _draw(real, synthetic, (scaled, scaled_synthetic), features, out / "plots", judging, plot_windows)
-    write_json(out / "scores.json", scores)
-    write_reports(out, scores, plots)
-    return _flat(scores)
+    evaluation.report(scores, out)
+    return tracked(scores)
 
 
-def _draw(
-    real: NDArray[Any],
-    synthetic: NDArray[Any],
-    scaled: tuple[Array32, Array32],
-    features: Sequence[str],
-    folder: Path,
-    judging: _Judging,
-    windows: int,
-) -> list[Plot]:
-    folder.mkdir(exist_ok=True)
-    plots = []
-    seed = judging.seed
-    drawings: tuple[Callable[[], Plot], ...] = (
-        partial(plot_overlays, *scaled, folder / "overlays.png", windows=windows, seed=seed),
-        partial(plot_distributions, real, synthetic, features, folder / "distributions.png"),
-        partial(plot_autocorrelations, real, synthetic, features, folder / "autocorrelations.png"),
-        partial(plot_paths, real, synthetic, features, folder / "paths.png", seed=seed),
-    )
-    for done, draw in enumerate(drawings, 1):
-        plots.append(draw())
-        if judging.progress is not None:
-            judging.progress("plots", done, len(drawings))
-    return plots
+class _Evaluation:
+    def __init__(self, subject: Subject, options: JudgingOptions, progress: Progress | None) -> None:
+        self.subject, self.options, self.progress = subject, options, progress
+        self.real, self.synthetic = checked_pair(subject.real, subject.synthetic, np.float64)
+        if len(subject.features) != self.real.shape[2]:
+            raise DataError(
+                f"expected a name for each of the {self.real.shape[2]} features, got {len(subject.features)}: "
+                f"{subject.features}"
+            )
+        self.scaler = MinMaxScaler.fit(self.real)
+        self.scaled = checked_pair(self.scaler.transform(self.real), self.scaler.transform(self.synthetic))
+        self.held_out = self._held_out()
+        self.paper = PaperJudges(
+            judges=options.judges,
+            discriminative_iterations=options.discriminative_iterations,
+            predictive_iterations=options.predictive_iterations,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            progress=progress,
+        )
+
+    def _held_out(self) -> HoldOutJudging | None:
+        held_out, starts = self.subject.held_out, self.subject.starts
+        if held_out is None:
+            return None
+        if starts is None:
+            raise DataError("a hold-out needs to know where each real window starts")
+        windows, _ = checked_pair(self.scaler.transform(held_out.windows), self.scaled[1])
+        judging = HoldOutJudging(self.scaled[0], starts, windows, held_out.starts, self.scaled[1])
+        judging.splits(1, 0)  # refused before anything is judged
+        return judging
+
+    def scores(self) -> dict[str, Any]:
+        """What `scores.json` holds."""
+        real, synthetic = self.scaled
+        options, subject = self.options, self.subject
+        return {
+            "schema": SCHEMA,
+            "protocol": self.paper.described(real.shape[2]),
+            "windows": {
+                "real": len(real),
+                "synthetic": len(synthetic),
+                "steps": real.shape[1],
+                "features": real.shape[2],
+            },
+            "discriminative": self.paper.discriminative(real, synthetic),
+            "predictive": self.paper.predictive(real, synthetic) | {"constant": constant_error(real)},
+            "references": self.paper.references(real) if options.references else None,
+            "features": self._by_feature(),
+            "judges": self._stronger(),
+            "forecasters": self._forecasters() if options.forecasters else [],
+            "distances": self._distances() if options.distances else [],
+            "privacy": self._privacy() if options.privacy else None,
+            "validity": check_validity(*subject.frames, subject.expectations) if subject.frames else [],
+            "holdout": self._holdout_scores() if self.held_out else None,
+        }
+
+    def _stronger(self) -> list[dict[str, Any]]:
+        real, synthetic = self.scaled
+        splits = random_splits(len(real), len(synthetic), self.options.stronger_repetitions, self.options.seed)
+        found = self._judge(real, synthetic, splits)
+        references: dict[str, Score] = {}
+        if self.options.references:
+            order = np.random.default_rng(self.options.seed).permutation(len(real))
+            first, second = np.split(real[order], [len(real) // 2])
+            halves = random_splits(len(first), len(second), 1, self.options.seed)
+            references = self._judge(first, second, halves)
+        return [
+            {"name": kind, "title": TITLES[kind]}
+            | _against_luck(score, splits[0])
+            | {"reference": judged(references[kind]) if kind in references else None}
+            for kind, score in found.items()
+        ]
+
+    def _judge(self, real: Array32, fake: Array32, splits: Sequence[Split]) -> dict[str, Score]:
+        kinds = self.options.stronger_judges
+        return stronger_judges(real, fake, splits, kinds=kinds, seed=self.options.seed, progress=self.progress)
+
+    def _forecasters(self) -> list[dict[str, Any]]:
+        """Trained on synthetic and on real windows, tested on the same real ones."""
+        real, synthetic = self.scaled
+        return [self._forecast({"synthetic": synthetic, "real": real}, real)]
+
+    def _forecast(self, kinds: dict[str, Array32], test: Array32) -> dict[str, Any]:
+        found = {
+            kind: judged(
+                forecast_error(
+                    windows, test, seed=self.options.seed, progress=self.progress, name=f"forecaster, {kind}"
+                )
+            )
+            for kind, windows in kinds.items()
+        }
+        constant = float(np.abs(test[:, 1:] - np.median(test[:, 1:], axis=(0, 1))).mean())
+        return {"name": "tcn_transformer", "title": TITLES["tcn_transformer"], **found, "constant": constant}
+
+    def _distances(self, held_out: bool = False) -> list[dict[str, Any]]:
+        real, synthetic = self.scaled
+        measures = measure_distances(
+            self.held_out.held_out if held_out and self.held_out else real,
+            synthetic,
+            self.subject.features,
+            reference=real if held_out else None,
+            windows=self.options.distance_windows,
+            prices=None if held_out else self.subject.prices,
+            seed=self.options.seed,
+            progress=self.progress,
+        )
+        return [measure.to_json() for measure in measures]
+
+    def _privacy(self) -> dict[str, Any]:
+        real, synthetic = self.scaled
+        privacy = measure_privacy(
+            real,
+            synthetic,
+            holdout=self.held_out.held_out if self.held_out else None,
+            starts=self.subject.starts,
+            windows=self.options.distance_windows,
+            seed=self.options.seed,
+        )
+        return asdict(privacy)
+
+    def _holdout_scores(self) -> dict[str, Any]:
+        judging, options, subject = self.held_out, self.options, self.subject
+        if judging is None or subject.held_out is None:
+            raise DataError("there is no hold-out")
+        return {
+            "windows": {"training": len(judging.training), "holdout": len(judging.held_out)},
+            "from": subject.held_out.first,
+            **judging.paper(self.paper),
+            "judges": self._stronger_holdout(judging),
+            "forecasters": [
+                self._forecast({"synthetic": judging.synthetic, "training": judging.training}, judging.held_out)
+            ]
+            if options.forecasters
+            else [],
+            "distances": self._distances(held_out=True) if options.distances else [],
+        }
+
+    def _stronger_holdout(self, judging: HoldOutJudging) -> list[dict[str, Any]]:
+        splits = judging.splits(1, self.options.seed)
+        found = {
+            kind: self._judge(judging.held_out, windows, splits[kind])
+            for kind, windows in judging.kinds().items()
+        }
+        return [
+            {"name": name, "title": TITLES[name]}
+            | {kind: _against_luck(found[kind][name], splits[kind][0]) for kind in found}
+            for name in found["synthetic"]
+        ]
+
+    def _by_feature(self) -> list[dict[str, Any]]:
+        """Mean and spread of each feature, and what share of the synthetic values the real ones never reach."""
+        rows = []
+        for number, name in enumerate(self.subject.features):
+            pair = self.real[..., number], self.synthetic[..., number]
+            low, high = self.scaler.minimum[number], self.scaler.maximum[number]
+            row: dict[str, Any] = {"name": str(name), "constant": bool(low == high)}
+            for kind, values in zip(("real", "synthetic"), pair, strict=True):
+                row[kind] = {"mean": float(values.mean()), "std": float(values.std())}
+            row["outside_real_range"] = float(((pair[1] < low) | (pair[1] > high)).mean())
+            rows.append(row)
+            if row["constant"]:
+                logger.warning("feature %r is constant in the real windows: it is not scaled", name)
+        return rows
+
+    def report(self, scores: dict[str, Any], out: Path) -> None:
+        """Pictures and pages."""
+        subject, options = self.subject, self.options
+        view = view_windows(
+            self.real,
+            self.synthetic,
+            self.scaled,
+            [str(name) for name in subject.features],
+            windows=options.plot_windows,
+            seed=options.seed,
+            training=subject.training,
+        )
+        plots = draw_plots(view, out / "plots", progress=self.progress)
+        write_json(out / "scores.json", scores)
+        write_reports(out, scores, plots, interactive_figures(view))
 
 
-def _check_names(features: Sequence[str], width: int, plot_windows: int) -> None:
-    if len(features) != width:
-        raise DataError(f"expected a name for each of the {width} features, got {len(features)}: {features}")
-    if plot_windows < 2:
-        raise ConfigError(f"plot_windows must be at least 2, got {plot_windows}")
+def _against_luck(score: Score, split: Split) -> dict[str, Any]:
+    """A score beside what luck gives a perfect generator on so many windows."""
+    return judged(score) | {"chance_floor": chance_floor(len(split.test_real), len(split.test_fake))}
 
 
-def _protocol(judging: _Judging, features: int) -> dict[str, Any]:
-    return {
-        "name": PROTOCOL,
-        "scaling": "minimum and maximum of the real windows, by feature",
-        "judges": judging.judges,
-        "hidden": max(1, features // 2),
-        "discriminative_iterations": judging.discriminative_iterations,
-        "predictive_iterations": judging.predictive_iterations,
-        "batch_size": judging.batch_size,
-        "seed": judging.seed,
-    }
-
-
-def _detail(score: Score) -> dict[str, Any]:
-    interval = score.interval()
-    return {
-        "mean": score.mean,
-        "std": score.std,
-        "median": score.median,
-        "interval": None if interval is None else list(interval),
-        "values": list(score.values),
-    }
-
-
-def _constant_error(scaled: Array32) -> float:
-    """Mean absolute error of always predicting the median of what a forecaster predicts."""
-    targets = scaled[:, 1:, -1].astype(np.float64)
-    return float(np.abs(targets - np.median(targets)).mean())
-
-
-def _by_feature(
-    real: NDArray[Any], synthetic: NDArray[Any], features: Sequence[str], scaler: MinMaxScaler
-) -> list[dict[str, Any]]:
-    """Mean and spread of each feature, and what share of the synthetic values the real ones never reach."""
-    rows = []
-    for number, name in enumerate(features):
-        pair = real[..., number], synthetic[..., number]
-        low, high = scaler.minimum[number], scaler.maximum[number]
-        row: dict[str, Any] = {"name": str(name), "constant": bool(low == high)}
-        for kind, values in zip(("real", "synthetic"), pair, strict=True):
-            row[kind] = {"mean": float(values.mean()), "std": float(values.std())}
-        row["outside_real_range"] = float(((pair[1] < low) | (pair[1] > high)).mean())
-        rows.append(row)
-        if row["constant"]:
-            logger.warning("feature %r is constant in the real windows: it is not scaled", name)
-    return rows
-
-
-def _flat(scores: dict[str, Any]) -> dict[str, float]:
+def tracked(scores: dict[str, Any]) -> dict[str, float]:
+    """The numbers of `scores.json` to follow from run to run, by a flat name."""
     flat = {
         f"{kind}_{part}": scores[kind][part]
         for kind in ("discriminative", "predictive")
@@ -241,4 +296,30 @@ def _flat(scores: dict[str, Any]) -> dict[str, float]:
     flat["discriminative_floor"] = scores["discriminative"]["chance_floor"]
     for name, score in (scores["references"] or {}).items():
         flat[name] = score["mean"]
-    return flat
+    flat |= {f"judge_{judge['name']}": judge["mean"] for judge in scores["judges"]}
+    for forecaster in scores["forecasters"]:
+        flat |= {f"forecast_{kind}": forecaster[kind]["mean"] for kind in ("synthetic", "real")}
+    flat |= {f"distance_{measure['name']}": measure["value"] for measure in scores["distances"]}
+    if privacy := scores["privacy"]:
+        flat |= {f"privacy_{measure['name']}": measure["value"] for measure in privacy["measures"]}
+        flat |= {f"privacy_{count}": float(privacy[count]) for count in ("exact_copies", "near_copies")}
+    if scores["validity"]:
+        flat["validity_worst_share"] = max(rule["share"] for rule in scores["validity"])
+    return flat | _tracked_holdout(scores["holdout"])
+
+
+def _tracked_holdout(holdout: dict[str, Any] | None) -> dict[str, float]:
+    if holdout is None:
+        return {}
+    flat = {
+        f"holdout_{score}_{kind}": holdout[score][kind]["mean"]
+        for score in ("discriminative", "predictive")
+        for kind in ("synthetic", "training")
+    }
+    for part, name in (("judges", "judge_{}"), ("forecasters", "forecast")):
+        for row in holdout[part]:
+            flat |= {
+                f"holdout_{name.format(row['name'])}_{kind}": row[kind]["mean"]
+                for kind in ("synthetic", "training")
+            }
+    return flat | {f"holdout_distance_{measure['name']}": measure["value"] for measure in holdout["distances"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.config import EvaluationConfig, JobConfig
-from core.evaluation.evaluate import evaluate_windows
+from core.evaluation.curves import training_curves
+from core.evaluation.distances import Prices
+from core.evaluation.evaluate import Subject, evaluate_windows
+from core.evaluation.holdout import HeldOut
+from core.evaluation.judges import Progress
+from core.evaluation.options import JudgingOptions
+from core.evaluation.view import Training
 from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, PreparedRef
 from core.lake import build_once, code_digest, content_digest
-from core.prepare.encode import joined, joined_names, recode_windows
+from core.prepare.encode import decode, joined, joined_names, recode_windows
 from core.prepare.layout import Layout, WindowArrays
-from core.prepare.series import PreparedSeries
+from core.prepare.series import PreparedSeries, Windows
 
 logger = logging.getLogger(__name__)
 
@@ -32,27 +37,36 @@ def evaluate_generator(
     prepared: PreparedRef,
     generator: GeneratorRef,
     lake: Path,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationRef:
     """Score as many synthetic windows as there are real ones, at most `evaluation.max_windows` of each.
 
     Args:
         job: Its section `evaluation` says how.
-        prepared: The real windows.
+        prepared: The real windows, and those held out from the generator, if any.
         generator: What to judge.
         lake: Where `evaluations/<dataset>/<key>/` is written.
         progress: Told what is being done, and how much of how much.
     """
-    options = job.evaluation
+    dataset = job.dataset
     parts = ("series.py", "scaler.py", "layout.py", "encode.py")
     code = code_digest("evaluation", "generators", *(f"prepare/{part}" for part in parts))
     key = content_digest(
-        generator=generator.digest, window=job.window.model_dump(), options=options.model_dump(), code=code
+        generator=generator.digest,
+        prepared=prepared.digest,
+        window=job.window.model_dump(),
+        options=job.evaluation.model_dump(),
+        expectations=dataset.expectations.model_dump(),
+        code=code,
     )
-    folder = lake / "evaluations" / job.dataset.name / key[:16]
+    folder = lake / "evaluations" / dataset.name / key[:16]
 
     def build(out: Path) -> None:
-        _evaluate(job, prepared, GeneratorBundle.load(generator.path), options, out, progress)
+        bundle = GeneratorBundle.load(generator.path)
+        summary = _evaluate(job, prepared, bundle, training_curves(generator.run_dir), out, progress)
+        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        sample = bundle.sample_frame(SAMPLE_WINDOWS, job.evaluation.seed)
+        pq.write_table(pa.Table.from_pandas(sample, preserve_index=False), out / "synthetic.parquet")
 
     reused = build_once(folder, build)
     scores = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -63,36 +77,75 @@ def _evaluate(
     job: JobConfig,
     prepared: PreparedRef,
     bundle: GeneratorBundle,
-    options: EvaluationConfig,
+    training: Training,
     out: Path,
-    progress: Callable[[str, int, int], None] | None,
-) -> None:
-    window = job.window
-    series = PreparedSeries.open(prepared.path)
-    windows = series.windows(window.length, window.stride, window.min_length, job.model.condition)
+    progress: Progress | None,
+) -> dict[str, float]:
+    options, series = job.evaluation, PreparedSeries.open(prepared.path)
     layout = series.conditioned(job.model.condition)
-    chosen = np.arange(len(windows))
-    if len(windows) > options.max_windows:
-        chosen = np.random.default_rng(options.seed).choice(len(windows), options.max_windows, replace=False)
-    real, synthetic = paired_windows(windows.gather(np.sort(chosen)), layout, bundle, options.seed)
-    variable = any(bool((kind.lengths < windows.length).any()) for kind in (real, synthetic))
-    summary = evaluate_windows(
-        judged_channels(real, variable=variable),
-        judged_channels(synthetic, variable=variable),
-        judged_names(bundle.series.layout, variable=variable),
-        out,
-        judges=options.judges,
-        discriminative_iterations=options.discriminative_iterations,
-        predictive_iterations=options.predictive_iterations,
-        batch_size=options.batch_size,
-        plot_windows=options.plot_windows,
-        seed=options.seed,
-        progress=progress,
-        references=options.references,
+    windows, chosen = _chosen(series, job, held_out=False)
+    real, synthetic = paired_windows(windows.gather(chosen), layout, bundle, options.seed)
+    later = _held_out(series, job, layout, bundle)
+    kinds = [real, synthetic] + ([later[0]] if later else [])
+    variable = any(bool((kind.lengths < windows.length).any()) for kind in kinds)
+    judged = [judged_channels(kind, variable=variable) for kind in kinds]
+    held_out = None
+    if later is not None:
+        held_out = HeldOut(judged[2], later[1], series.manifest["holdout"]["from"])
+    subject = Subject(
+        real=judged[0],
+        synthetic=judged[1],
+        features=judged_names(bundle.series.layout, variable=variable),
+        starts=windows.starts[chosen],
+        held_out=held_out,
+        frames=(bundle.frame(real), bundle.frame(synthetic)),
+        expectations=job.dataset.expectations,
+        training=training,
+        prices=None if variable else _prices(job, bundle.series.layout, real, synthetic),
     )
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    sample = bundle.sample_frame(min(SAMPLE_WINDOWS, len(real)), options.seed)
-    pq.write_table(pa.Table.from_pandas(sample, preserve_index=False), out / "synthetic.parquet")
+    return evaluate_windows(subject, out, _judging(options), progress)
+
+
+def _chosen(series: PreparedSeries, job: JobConfig, *, held_out: bool) -> tuple[Windows, NDArray[np.int64]]:
+    """Windows, and which of them are judged, in the order of time."""
+    window, most = job.window, job.evaluation.max_windows
+    windows = series.windows(
+        window.length, window.stride, window.min_length, job.model.condition, held_out=held_out
+    )
+    chosen = np.arange(len(windows))
+    if len(windows) > most:
+        logger.info("%d of %d windows are judged, drawn at random", most, len(windows))
+        chosen = np.sort(np.random.default_rng(job.evaluation.seed).choice(chosen, most, replace=False))
+    return windows, chosen
+
+
+def _held_out(
+    series: PreparedSeries, job: JobConfig, layout: Layout, bundle: GeneratorBundle
+) -> tuple[WindowArrays, NDArray[np.int64]] | None:
+    """Windows that the generator has not seen, and where they start."""
+    if not len(series.held_out_segments):
+        return None
+    windows, chosen = _chosen(series, job, held_out=True)
+    known, outside = recode_windows(windows.gather(chosen), layout, bundle.series.layout)
+    if outside:
+        logger.info("%d held-out values lie outside the range of the rows that were learnt", outside)
+    return known, windows.starts[chosen]
+
+
+def _judging(options: EvaluationConfig) -> JudgingOptions:
+    return JudgingOptions(**options.model_dump(exclude={"max_windows", "stylised_facts"}))
+
+
+def _prices(job: JobConfig, layout: Layout, *kinds: WindowArrays) -> Prices | None:
+    """Windows in original units, if stylised facts of market data are to be looked for."""
+    wanted = job.evaluation.stylised_facts
+    if not (job.dataset.time.calendar if wanted is None else wanted):
+        return None
+    if layout.static or layout.condition or any(c.kind != "continuous" or c.optional for c in layout.temporal):
+        logger.info("stylised facts are not looked for: they are those of columns of prices alone")
+        return None
+    real, synthetic = (decode(layout.temporal, windows.values) for windows in kinds)
+    return Prices(real, synthetic)
 
 
 def paired_windows(

@@ -9,7 +9,7 @@ windows weigh the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.nn import functional
 from core.errors import ConfigError, TrainingDivergedError
 from core.evaluation.gru import JudgeWeights, Workspace, outputs
 from core.evaluation.scores import TRAIN_SHARE, Score, rank_auc
+from core.evaluation.splits import Split
 from core.evaluation.windows import checked_pair
 from core.networks.threads import one_thread
 
@@ -41,6 +42,7 @@ def discriminative_score(
     iterations: int = 2000,
     batch_size: int = 128,
     seed: int = 0,
+    splits: Sequence[Split] | None = None,
     progress: Progress | None = None,
     name: str = "discriminative",
 ) -> Score:
@@ -58,6 +60,7 @@ def discriminative_score(
         iterations: Adam steps of each.
         batch_size: Windows of each kind in a batch.
         seed: Fixes splits, starts and batches.
+        splits: What each judge is trained and tested on instead, as many as judges, all of the same sizes.
         progress: Told about the training now and then.
         name: What `progress` is told that this is.
 
@@ -70,10 +73,13 @@ def discriminative_score(
     sets = checked_pair(real, synthetic)
     data = _by_step_with_ones(np.concatenate(sets))
     generator = torch.Generator().manual_seed(seed)
-    (train_real, test_real), (train_fake, test_fake) = (
-        _split(len(windows), offset, judges, generator)
-        for windows, offset in zip(sets, (0, len(sets[0])), strict=True)
-    )
+    if splits is None:
+        (train_real, test_real), (train_fake, test_fake) = (
+            _split(len(windows), offset, judges, generator)
+            for windows, offset in zip(sets, (0, len(sets[0])), strict=True)
+        )
+    else:
+        train_real, test_real, train_fake, test_fake = _given(splits, judges, len(sets[0]))
     features = data.shape[2] - 1
     weights = JudgeWeights.initial(judges, features, max(1, features // 2), generator)
     labels = torch.cat((torch.ones(judges, batch_size), torch.zeros(judges, batch_size)), 1)
@@ -243,6 +249,16 @@ def _split(count: int, offset: int, judges: int, generator: torch.Generator) -> 
     """Each judge's own training and test windows, shapes (J, train) and (J, test), numbered from `offset`."""
     order = torch.stack([torch.randperm(count, generator=generator) for _ in range(judges)]) + offset
     return order[:, : int(TRAIN_SHARE * count)], order[:, int(TRAIN_SHARE * count) :]
+
+
+def _given(splits: Sequence[Split], judges: int, real: int) -> tuple[Tensor, ...]:
+    """Training and test windows of both kinds, shapes (J, n), the synthetic ones numbered after the real."""
+    if len(splits) != judges:
+        raise ConfigError(f"expected as many splits as judges, {judges}, got {len(splits)}")
+    parts = zip(
+        *((s.train_real, s.test_real, s.train_fake + real, s.test_fake + real) for s in splits), strict=True
+    )
+    return tuple(torch.from_numpy(np.stack(part)) for part in parts)
 
 
 def _paired(

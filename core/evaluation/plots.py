@@ -1,4 +1,4 @@
-"""Pictures of real and synthetic windows beside each other.
+"""Pictures of real and synthetic windows beside each other, as PNG files.
 
 Figures are built without `pyplot`, whose global state is not safe in a server's threads. Colours are from
 Okabe and Ito's palette, which colour-blind readers can tell apart; real is always blue, synthetic orange.
@@ -6,28 +6,32 @@ Okabe and Ito's palette, which colour-blind readers can tell apart; real is alwa
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
+
+from core.evaluation.view import Embedding, Histogram, View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Colours of curves that are not of real or synthetic windows."""
+NAMED_CELLS = 24
+"""Most features whose names stand beside a correlation matrix."""
 _DPI = 110
 _MAX_PANELS = 30
 _MAX_PATH_FEATURES = 12
-_PATHS = 5
-_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -39,79 +43,88 @@ class Plot:
     caption: str
     """How to read it, and what it leaves out."""
 
+    @property
+    def name(self) -> str:
+        """What the interactive figure of the same is called."""
+        return self.path.stem
 
-def plot_overlays(
-    real: NDArray[Any], synthetic: NDArray[Any], out: Path, *, windows: int = 1000, seed: int = 0
-) -> Plot:
-    """PCA and t-SNE of real and synthetic windows, as the published code draws them.
 
-    Each window becomes the vector of its T steps' means over the features. PCA is fitted on the real ones;
-    t-SNE (perplexity 40, 300 iterations) on both.
+def draw_plots(
+    view: View, folder: Path, *, progress: Callable[[str, int, int], None] | None = None
+) -> list[Plot]:
+    """Write every picture of a view into a folder.
+
+    Correlations of a single feature and a training without scores have no picture.
 
     Args:
-        real: Shape (N, T, D), scaled to [0, 1].
-        synthetic: Shape (M, T, D), scaled by the same.
-        out: PNG file to write.
-        windows: At most so many of each are drawn.
-        seed: Fixes which, and t-SNE.
+        view: What is drawn.
+        folder: Made if missing; its parent exists.
+        progress: Told `plots`, how many are done, and of how many.
     """
-    rng = np.random.default_rng(seed)
-    sets = [
-        values[_some(len(values), windows, rng)].mean(axis=2, dtype=np.float64) for values in (real, synthetic)
-    ]
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _scatter(left, _pca(*sets), len(sets[0]), "PCA", "component")
-    _scatter(right, _tsne(np.concatenate(sets), seed), len(sets[0]), "t-SNE", "dimension")
+    folder.mkdir(exist_ok=True)
+    draw: dict[str, Callable[[View, Path], Plot]] = {
+        "overlays": plot_overlays,
+        "distributions": plot_distributions,
+        "autocorrelations": plot_autocorrelations,
+        "spectra": plot_spectra,
+        "paths": plot_paths,
+    }
+    if len(view.features) > 1:
+        draw["correlations"] = plot_correlations
+    if view.training:
+        draw["training"] = plot_training
+    plots = []
+    for done, (name, draw_one) in enumerate(draw.items(), 1):
+        plots.append(draw_one(view, folder / f"{name}.png"))
+        if progress is not None:
+            progress("plots", done, len(draw))
+    return plots
+
+
+def plot_overlays(view: View, out: Path) -> Plot:
+    """PCA, t-SNE and UMAP of real and synthetic windows, see `view.embed`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.5, 4.6), layout="constrained")
+    panels = figure.subplots(1, len(view.embeddings), squeeze=False).ravel()
+    for axes, embedding in zip(panels, view.embeddings, strict=True):
+        _scatter(axes, embedding, len(view.drawn[0]))
     _legend(figure, marker="o")
-    caption = (
-        f"{len(sets[0]):,} real and {len(sets[1]):,} synthetic windows, each reduced to its mean over the "
-        "features by step. The clouds should cover each other: blue alone is missed variety, orange alone is "
-        "something that the real data never do."
+    return _saved(figure, out, "Where the windows lie", overlays_caption(view))
+
+
+def overlays_caption(view: View) -> str:
+    """How to read the embeddings."""
+    real, synthetic = map(len, view.drawn)
+    return (
+        f"{real:,} real and {synthetic:,} synthetic windows, each reduced to its mean over the features by "
+        "step. The clouds should cover each other: blue alone is missed variety, orange alone is something "
+        "that the real data never do."
     )
-    return _saved(figure, out, "Where the windows lie", caption)
 
 
-def plot_distributions(real: NDArray[Any], synthetic: NDArray[Any], features: Sequence[str], out: Path) -> Plot:
-    """A histogram of every feature, real and synthetic over the same bins.
-
-    Args:
-        real: Shape (N, T, D), any units.
-        synthetic: Shape (M, T, D), the same units.
-        features: D names.
-        out: PNG file to write.
-    """
-    figure, panels, note = _panels(features, "")
-    for number, axes in enumerate(panels):
-        _histogram(axes, real[..., number].ravel(), synthetic[..., number].ravel())
-    _legend(figure)
+def plot_distributions(view: View, out: Path) -> Plot:
+    """A histogram of every feature, real and synthetic over the same bins."""
+    figure, panels, note = _panels(view, "")
+    for number, axes in panels.items():
+        _histogram(axes, view.histograms[number])
     caption = (
-        "Share of values by size, all steps together, in the units given. Synthetic values beyond the axis "
-        f"(the real range and a tenth of it on either side) are counted in the outermost bins.{note}"
+        "Share of values by size, all steps together, in the units given; the percentage is the share of "
+        "synthetic values that lie in wrong bins. Synthetic values beyond the axis (the real range and a tenth "
+        f"of it on either side) are counted in the outermost bins.{note}"
     )
     return _saved(figure, out, "Distribution of each feature", caption)
 
 
-def plot_autocorrelations(
-    real: NDArray[Any], synthetic: NDArray[Any], features: Sequence[str], out: Path
-) -> Plot:
-    """`autocorrelation` of every feature, real and synthetic.
-
-    Args:
-        real: Shape (N, T, D).
-        synthetic: Shape (M, T, D).
-        features: D names.
-        out: PNG file to write.
-    """
-    figure, panels, note = _panels(features, "lag in steps")
-    curves = [autocorrelation(values[..., : len(panels)]) for values in (real, synthetic)]
-    for number, axes in enumerate(panels):
+def plot_autocorrelations(view: View, out: Path) -> Plot:
+    """`view.autocorrelation` of every feature, real and synthetic."""
+    figure, panels, note = _panels(view, "lag in steps")
+    for number, axes in panels.items():
         axes.axhline(0, color="0.75", linewidth=0.8)
-        for curve, colour, style in zip(curves, (REAL, SYNTHETIC), ("-", "--"), strict=True):
-            axes.plot(curve[:, number], style, color=colour, linewidth=1.8)
+        lags = np.arange(len(view.autocorrelations[0]))
+        _curves(axes, lags, [curve[:, number] for curve in view.autocorrelations])
         axes.set_ylim(-1.05, 1.05)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _legend(figure)
+        _whole_steps(axes, 5)
     caption = (
         "How strongly a value goes with the value so many steps later, about each window's own mean. The "
         f"curves should lie on each other; a feature that never changes within a window has none.{note}"
@@ -119,122 +132,182 @@ def plot_autocorrelations(
     return _saved(figure, out, "Autocorrelation of each feature", caption)
 
 
-def plot_paths(
-    real: NDArray[Any], synthetic: NDArray[Any], features: Sequence[str], out: Path, *, seed: int = 0
-) -> Plot:
-    """A few real and synthetic windows of every feature, beside each other on the same scale.
+def plot_spectra(view: View, out: Path) -> Plot:
+    """`view.spectrum` of every feature, real and synthetic."""
+    figure, panels, note = _panels(view, "cycles per step")
+    for number, axes in panels.items():
+        curves = [curve[:, number] for curve in view.spectra]
+        _curves(axes, view.frequencies, curves, marker="." if len(view.frequencies) < 3 else "")
+        if any((curve > 0).any() for curve in curves):
+            axes.set_yscale("log")
+            axes.tick_params(which="both", labelsize=8)
+        axes.set_xlim(0, 0.5)
+    caption = (
+        "How strongly each feature swings within a window, by frequency: slow swings on the left, jumps from "
+        "step to step on the right, in shares of the real power and on a logarithmic scale. An orange curve "
+        f"above the blue one on the right is too rough, one below it too smooth.{note}"
+    )
+    return _saved(figure, out, "Power spectrum of each feature", caption)
 
-    Args:
-        real: Shape (N, T, D), any units.
-        synthetic: Shape (M, T, D), the same units.
-        features: D names.
-        out: PNG file to write.
-        seed: Fixes which windows.
-    """
-    rng = np.random.default_rng(seed)
-    shown = min(len(features), _MAX_PATH_FEATURES)
-    pairs = min(3, shown)
-    rows = math.ceil(shown / pairs)
+
+def plot_paths(view: View, out: Path) -> Plot:
+    """A few real and synthetic windows of every feature, beside each other on the same scale."""
+    from matplotlib.figure import Figure
+
+    chosen = view.worst(_MAX_PATH_FEATURES)
+    pairs = min(3, len(chosen))
+    rows = math.ceil(len(chosen) / pairs)
     figure = Figure(figsize=(4.4 * pairs if pairs > 1 else 7, 2.3 * rows + 0.6), layout="constrained")
     blocks = figure.subfigures(rows, pairs, wspace=0.03, squeeze=False).ravel()
-    picks = [values[_some(len(values), _PATHS, rng)] for values in (real, synthetic)]
-    for number, block in enumerate(blocks[:shown]):
-        block.suptitle(_short(features[number]), fontsize=10, parse_math=False)
+    for number, block in zip(chosen, blocks, strict=False):
+        block.suptitle(short_name(view.features[number]), fontsize=10, parse_math=False)
         cells = block.subplots(1, 2, sharey=True)
-        for axes, paths, colour in zip(cells, picks, (REAL, SYNTHETIC), strict=True):
+        for axes, paths, colour in zip(cells, view.paths, (REAL, SYNTHETIC), strict=True):
             axes.plot(paths[:, :, number].T, color=colour, linewidth=1.2, alpha=0.8)
-            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            _whole_steps(axes, 4)
             _plain(axes)
     _legend(figure)
     caption = (
-        f"At most {_PATHS} windows of each drawn at random, the same ones in every panel: real on the left, "
-        "synthetic on the right, over the steps of a window and in the units given."
-        f"{_left_out(shown, len(features))}"
+        f"At most {max(map(len, view.paths))} windows of each drawn at random, the same ones in every panel: "
+        "real on the left, synthetic on the right, over the steps of a window and in the units given."
+        f"{_left_out(len(chosen), len(view.features))}"
     )
     return _saved(figure, out, "Sample paths", caption)
 
 
-def autocorrelation(values: NDArray[Any]) -> NDArray[np.float64]:
-    """`sum_n sum_t y[n, t] y[n, t + k] / sum_n sum_t y[n, t]^2` with y the window less its own mean.
+def plot_correlations(view: View, out: Path) -> Plot:
+    """Matrices of `view.correlation`, real and synthetic, and their difference."""
+    from matplotlib.figure import Figure
 
-    Args:
-        values: Shape (N, T, D).
-
-    Returns:
-        Shape (T, D) for lags 0..T-1; NaN for a feature that is constant in every window.
-    """
-    y = values.astype(np.float64)
-    # In units of the largest value: the squares of very large ones would not be finite.
-    y = y / np.maximum(np.abs(y).max(axis=(0, 1)), np.finfo(np.float64).tiny)
-    y = y - y.mean(axis=1, keepdims=True)
-    steps = y.shape[1]
-    products = np.stack([np.einsum("ntd,ntd->d", y[:, : steps - lag], y[:, lag:]) for lag in range(steps)])
-    constant = np.abs(y).max(axis=(0, 1)) < 1e-12
-    return np.where(constant, np.nan, products / np.where(constant, 1.0, products[0]))
-
-
-def _pca(real: NDArray[Any], synthetic: NDArray[Any]) -> NDArray[Any]:
-    """Rows of both sets on the two directions in which the real ones vary most."""
-    both = np.concatenate([real, synthetic])
-    basis = real if np.ptp(real, axis=0).any() else both
-    if not np.ptp(basis, axis=0).any():
-        return np.zeros((len(both), 2))
-    points: NDArray[Any] = PCA(n_components=2, svd_solver="full").fit(basis).transform(both)
-    return points
+    named = len(view.features) <= NAMED_CELLS
+    figure = Figure(figsize=(12.5, 5.2 if named else 4.4), layout="constrained")
+    panels = figure.subplots(1, 3, squeeze=False).ravel()
+    names = [short_name(name, 16) for name in view.features]
+    for axes, (title, matrix) in zip(panels, correlation_panels(view), strict=True):
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        axes.set_title(title, fontsize=11)
+        axes.set_facecolor("0.85")
+        if named:
+            axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
+            axes.set_yticks(range(len(names)), names if axes is panels[0] else [], parse_math=False)
+        axes.tick_params(labelsize=8)
+    figure.colorbar(image, ax=list(panels), shrink=0.8)
+    return _saved(figure, out, "Correlations between the features", correlations_caption(view))
 
 
-def _tsne(both: NDArray[Any], seed: int) -> NDArray[Any]:
-    if not np.ptp(both, axis=0).any():
-        return np.zeros((len(both), 2))
-    tsne = TSNE(perplexity=min(40.0, (len(both) - 1) / 3), max_iter=300, random_state=seed)
-    # One thread: two take six times as long on two busy cores, and the picture would depend on their number.
-    with threadpool_limits(1):
-        points: NDArray[Any] = tsne.fit_transform(both)
-    return points
+def correlation_panels(view: View) -> list[tuple[str, NDArray[np.float64]]]:
+    """Titles and matrices: real, synthetic, and what the synthetic ones add."""
+    real, synthetic = view.correlations
+    return [("real", real), ("synthetic", synthetic), ("synthetic less real", synthetic - real)]
 
 
-def _panels(features: Sequence[str], label: str) -> tuple[Figure, list[Axes], str]:
+def correlations_caption(view: View) -> str:
+    """How to read the matrices, and the pair that fits worst."""
+    caption = (
+        "Pearson's correlation of each pair of features over all steps, from -1 (blue) to 1 (red). The first "
+        "two should be the same, the third pale; a feature that never changes is grey."
+    )
+    difference = np.abs(view.correlations[1] - view.correlations[0])
+    if np.isnan(difference).all():
+        return caption
+    row, column = np.unravel_index(np.nanargmax(difference), difference.shape)
+    pair = f"{short_name(view.features[row])} and {short_name(view.features[column])}"
+    return f"{caption} The largest difference is {difference[row, column]:.2f}, between {pair}."
+
+
+def plot_training(view: View, out: Path) -> Plot:
+    """What was measured against training steps, a panel for each group of curves."""
+    from matplotlib.figure import Figure
+
+    panels = view.training_panels()
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False).ravel()
+    for axes, (group, curves) in zip(grid, panels.items(), strict=True):
+        for number, (name, points) in enumerate(curves.items()):
+            steps, values = zip(*points, strict=True) if points else ((), ())
+            style = {"color": LINES[number % len(LINES)], "marker": "." if len(points) < 60 else ""}
+            axes.plot(steps, values, linewidth=1.6, label=short_name(name).replace("$", r"\$"), **style)
+        axes.set_title(short_name(group), fontsize=11, parse_math=False)
+        axes.set_xlabel("training steps", fontsize=9)
+        axes.grid(color="0.9")
+        axes.legend(frameon=False, fontsize=8)
+        _plain(axes)
+    return _saved(figure, out, "The training", TRAINING_CAPTION)
+
+
+TRAINING_CAPTION = (
+    "What was measured as the training went on; lower is better. A distance or score that still falls at its "
+    "end asks for a longer training, one that rises for an earlier stop. Losses tell whether the training was "
+    "stable, not how good the windows are."
+)
+
+
+def short_name(name: str, most: int = 24) -> str:
+    """The name on one line, with its middle left out if it is longer than `most`."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in str(name)).strip()
+    if len(printable) <= most:
+        return printable
+    tail = most * 10 // 24
+    return f"{printable[: most - tail - 1]}\N{HORIZONTAL ELLIPSIS}{printable[-tail:]}"
+
+
+def _panels(view: View, label: str) -> tuple[Figure, dict[int, Axes], str]:
     """A grid with a titled panel for each feature, and a note on those that do not fit in."""
-    shown = min(len(features), _MAX_PANELS)
-    columns = min(shown, 3 if shown <= 9 else 5)
-    rows = math.ceil(shown / columns)
+    from matplotlib.figure import Figure
+
+    chosen = view.worst(_MAX_PANELS)
+    columns = min(len(chosen), 3 if len(chosen) <= 9 else 5)
+    rows = math.ceil(len(chosen) / columns)
     width = 11 if columns > 1 else 6
     figure = Figure(figsize=(width, (2.4 if columns <= 3 else 1.9) * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[shown:]:
+    for axes in grid[len(chosen) :]:
         axes.remove()
-    for number, axes in enumerate(grid[:shown]):
-        axes.set_title(_short(features[number]), fontsize=10, parse_math=False)
+    for place, axes in enumerate(grid[: len(chosen)]):
+        axes.set_title(short_name(view.features[chosen[place]]), fontsize=10, parse_math=False)
         _plain(axes)
-        if label and number >= shown - columns:
+        if label and place >= len(chosen) - columns:
             axes.set_xlabel(label, fontsize=9)
-    return figure, list(grid[:shown]), _left_out(shown, len(features))
+    _legend(figure)
+    return figure, dict(zip(chosen, grid, strict=False)), _left_out(len(chosen), len(view.features))
 
 
-def _histogram(axes: Axes, real: NDArray[Any], synthetic: NDArray[Any]) -> None:
-    low, high = float(real.min()), float(real.max())
-    margin = 0.1 * (high - low) or max(abs(low), 1.0) * 0.1
-    edges = np.linspace(low - margin, high + margin, _BINS + 1)
-    for values, fill in ((real, True), (synthetic, False)):
-        counts, _ = np.histogram(values.clip(edges[0], edges[-1]), bins=edges)
-        share = counts / counts.sum()
-        if fill:
-            axes.stairs(share, edges, fill=True, color=REAL, alpha=0.45)
-        else:
-            axes.stairs(share, edges, color=SYNTHETIC, linewidth=1.6)
+def _histogram(axes: Axes, histogram: Histogram) -> None:
+    axes.stairs(histogram.real, histogram.edges, fill=True, color=REAL, alpha=0.45)
+    axes.stairs(histogram.synthetic, histogram.edges, color=SYNTHETIC, linewidth=1.6)
+    share = f"{100 * histogram.misfit:.0f} %"
+    axes.text(0.99, 0.97, share, fontsize=8, color="0.35", ha="right", va="top", transform=axes.transAxes)
     axes.set_yticks([])
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    _ticks(axes, 4)
 
 
-def _scatter(axes: Axes, points: NDArray[Any], real: int, title: str, axis: str) -> None:
+def _curves(axes: Axes, x: NDArray[Any], curves: list[NDArray[Any]], marker: str = "") -> None:
+    for curve, colour, style in zip(curves, (REAL, SYNTHETIC), ("-", "--"), strict=True):
+        axes.plot(x, curve, style, marker=marker, color=colour, linewidth=1.8)
+
+
+def _scatter(axes: Axes, embedding: Embedding, real: int) -> None:
     # Mixed, so that neither set is drawn over the other.
+    points = embedding.points
     order = np.random.default_rng(0).permutation(len(points))
     colours = np.where(np.arange(len(points)) < real, REAL, SYNTHETIC)[order]
-    axes.scatter(points[order, 0], points[order, 1], s=12, alpha=0.4, c=colours, linewidths=0)
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel(f"first {axis}", fontsize=9)
-    axes.set_ylabel(f"second {axis}", fontsize=9)
+    axes.scatter(points[order, 0], points[order, 1], s=10, alpha=0.4, c=colours, linewidths=0)
+    axes.set_title(embedding.name, fontsize=11)
+    axes.set_xlabel(f"first {embedding.axis}", fontsize=9)
+    axes.set_ylabel(f"second {embedding.axis}", fontsize=9)
     _plain(axes)
+
+
+def _ticks(axes: Axes, most: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(most))
+
+
+def _whole_steps(axes: Axes, most: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
 
 
 def _plain(axes: Axes) -> None:
@@ -243,6 +316,8 @@ def _plain(axes: Axes) -> None:
 
 
 def _legend(figure: Figure, marker: str = "") -> None:
+    from matplotlib.lines import Line2D
+
     handles = [
         Line2D([], [], color=colour, label=label, marker=marker, linewidth=0 if marker else 3)
         for colour, label in ((REAL, "real"), (SYNTHETIC, "synthetic"))
@@ -250,17 +325,10 @@ def _legend(figure: Figure, marker: str = "") -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, fontsize=10)
 
 
-def _short(name: str) -> str:
-    printable = "".join(letter if letter.isprintable() else " " for letter in name)
-    return printable if len(printable) <= 24 else f"{printable[:13]}\N{HORIZONTAL ELLIPSIS}{printable[-10:]}"
-
-
 def _left_out(shown: int, features: int) -> str:
-    return "" if shown == features else f" The first {shown} of {features} features are shown."
-
-
-def _some(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rng.permutation(count)[:wanted]
+    if shown == features:
+        return ""
+    return f" The {shown} of {features} features whose distributions fit worst are shown."
 
 
 def _saved(figure: Figure, out: Path, title: str, caption: str) -> Plot:

@@ -1,49 +1,79 @@
 """The report of an evaluation, for people: one HTML file and the same as Markdown.
 
-Column names are anybody's text: HTML is escaped by jinja2, Markdown by `markdown_text`.
+Column names are anybody's text: HTML is escaped by jinja2, Markdown by `markdown_text`, labels of interactive
+figures by `figures.label_text`. The page loads nothing, and its policy lets no script run but its own two,
+known by their hashes.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
-from core.evaluation.plots import Plot
+from core.evaluation.figures import Figure
+from core.evaluation.plots import Plot, short_name
+from core.evaluation.verdicts import distance_groups, drift_sentence, summary_cards, weakest
 from core.lake import write_atomically
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _FOLDER = Path(__file__).parent
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]|~#$!])")
-_CHANCE_95 = 1.96 * math.sqrt(math.pi / 2)
-"""95 % quantile of |N(0, s^2)| by its mean."""
+_SPACE = "\N{NO-BREAK SPACE}"
+_OPTIONAL = ("references", "judges", "forecasters", "distances", "privacy", "validity", "holdout")
+_OPTIONAL_HOLDOUT = ("from", "predictive", "judges", "forecasters", "distances")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A score in words."""
-
-    level: str
-    """`good`, `fair` or `poor`: how it is coloured."""
-    short: str
-    long: str
-
-
-def write_reports(out: Path, scores: dict[str, Any], plots: Sequence[Plot]) -> None:
+def write_reports(
+    out: Path,
+    scores: dict[str, Any],
+    plots: Sequence[Plot],
+    figures: Sequence[Figure] = (),
+    *,
+    published: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
     """Write `report.html` and `report.md`.
 
     Args:
         out: Existing folder; pictures lie in `plots/` below it.
-        scores: What `scores.json` holds.
+        scores: What `scores.json` holds; sections that were not computed are None or left out.
         plots: Pictures, in their order.
+        figures: Interactive ones; one that is called as a picture takes its place where scripts run.
+        published: Discriminative and predictive score by who reports them, see `published.published_scores`.
     """
-    environment = Environment(
+    pages = environment()
+    content = {
+        "scores": _complete(scores),
+        "published": dict(published or {}),
+        "cards": summary_cards(scores),
+        "weakest": weakest(scores.get("distances") or ()),
+        "groups": distance_groups(scores.get("distances") or ()),
+        "risks": distance_groups((scores.get("privacy") or {}).get("measures") or ()),
+        "holdout": _holdout(scores.get("holdout")),
+        "plots": plots,
+        "alone": [figure for figure in figures if figure.name not in {plot.name for plot in plots}],
+        "figures": {figure.name: figure for figure in figures},
+        "uri": _data_uri,
+        **scripts(figures),
+    }
+    for name in ("html", "md"):
+        text = pages.get_template(f"report_template.{name}").render(content)
+        write_atomically(out / f"report.{name}", text)
+
+
+def environment() -> Environment:
+    """The templates of this folder, with their filters."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+    pages = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
@@ -51,68 +81,63 @@ def write_reports(out: Path, scores: dict[str, Any], plots: Sequence[Plot]) -> N
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(score="{:.4f}".format, short="{:.5g}".format, share=_share, md=markdown_text)
-    content = {
-        "scores": scores,
-        "plots": [(plot, _data_uri(plot.path)) for plot in plots],
-        "discriminative": discriminative_verdict(scores["discriminative"]),
-        "predictive": predictive_verdict(scores["predictive"], scores["references"]),
-    }
-    for name in ("html", "md"):
-        text = environment.get_template(f"report_template.{name}").render(content)
-        write_atomically(out / f"report.{name}", text)
-
-
-def discriminative_verdict(score: dict[str, Any]) -> Verdict:
-    """What the mean discriminative score says, against the score that luck alone would give."""
-    mean, floor, interval = score["mean"], score["chance_floor"], score["interval"]
-    by_luck = interval is None or interval[0] <= floor
-    levels = (
-        (
-            _CHANCE_95 * floor if by_luck else -math.inf,
-            "good",
-            "Judges cannot tell synthetic windows from real ones",
-        ),
-        (0.1, "good", "Judges can hardly tell synthetic windows from real ones"),
-        (0.25, "fair", "Judges often tell synthetic windows from real ones"),
-        (0.4, "poor", "Judges mostly tell synthetic windows from real ones"),
-        (math.inf, "poor", "Judges nearly always tell synthetic windows from real ones"),
+    pages.filters.update(
+        score="{:.4f}".format,
+        short="{:.5g}".format,
+        brief="{:.3g}".format,
+        share=_share,
+        times=times_text,
+        name=partial(short_name, most=40),
+        md=markdown_text,
     )
-    level, short = next((level, short) for bound, level, short in levels if mean <= bound)
-    return Verdict(
-        level,
-        short,
-        f"Trained to tell the two apart, a judge is right about {100 * (0.5 + mean):.0f} times in 100 on "
-        "windows that it has not seen; guessing would be right 50 times. Luck alone gives a perfect generator "
-        f"a score of {floor:.4f} at this number of windows.",
-    )
+    return pages
 
 
-def predictive_verdict(score: dict[str, Any], references: dict[str, Any] | None) -> Verdict:
-    """What the mean predictive score says, against a constant guess and, where known, real training data."""
-    mean, constant = score["mean"], score["constant"]
-    long = (
-        f"Trained on synthetic windows alone, a forecaster of the last feature is off by {100 * mean:.1f} % of "
-        f"its real range on the real windows; always guessing its median would be off by {100 * constant:.1f} %"
-    )
-    bound = 0.5 * constant
-    if references is not None:
-        real = references["predictive_real"]["mean"]
-        long += f", and one trained on the real windows is off by {100 * real:.1f} %"
-        # Published results count as equal to real data within 0.002.
-        bound = max(bound, real + 0.002)
-    if mean <= bound:
-        return Verdict("good", "Forecasters learn from synthetic windows what real ones do", long + ".")
-    if mean < constant:
-        return Verdict("fair", "Forecasters learn something from synthetic windows", long + ".")
-    why = ". Either the synthetic windows teach nothing, or the data leave nothing to predict"
-    return Verdict("poor", "Forecasters do no better than a constant guess", long + why + ".")
+def scripts(figures: Sequence[Figure]) -> dict[str, Any]:
+    """The scripts of a page as they stand in it, and the sources that its policy allows.
+
+    Without figures there are none.
+    """
+    if not figures:
+        return {"plotly": "", "script": "", "script_sources": "'none'"}
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    parts = get_plotlyjs(), (_FOLDER / "report_script.js").read_text(encoding="utf-8")
+    hashes = (base64.b64encode(hashlib.sha256(part.encode()).digest()).decode("ascii") for part in parts)
+    sources = " ".join(f"'sha256-{each}'" for each in hashes)
+    # Both are this project's and plotly's own code, none of it is data.
+    plotly, script = (Markup(part) for part in parts)  # noqa: S704
+    return {"plotly": plotly, "script": script, "script_sources": Markup(sources)}  # noqa: S704
 
 
 def markdown_text(text: str) -> str:
     """Any text as it is, on one line of Markdown, without markup or HTML coming alive."""
     line = " ".join(html.escape(str(text), quote=False).split())
     return _MARKDOWN.sub(r"\\\1", line)
+
+
+def times_text(times: float | None) -> str:
+    """How many times as far as real windows, in few letters."""
+    if times is None:
+        return "\N{EN DASH}"
+    if times > 99 or math.isinf(times):
+        return f">{_SPACE}99{_SPACE}\N{MULTIPLICATION SIGN}"
+    return f"{times:.1f}{_SPACE}\N{MULTIPLICATION SIGN}"
+
+
+def _complete(scores: dict[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys(_OPTIONAL) | scores
+
+
+def _holdout(holdout: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The section with its distances in groups and its drift in words."""
+    if not holdout:
+        return None
+    section = dict.fromkeys(_OPTIONAL_HOLDOUT) | holdout
+    gap = holdout["discriminative"]
+    drift = drift_sentence(gap["synthetic"]["mean"], gap["training"]["mean"])
+    return section | {"drift": drift, "groups": distance_groups(section["distances"] or ())}
 
 
 def _share(value: float) -> str:

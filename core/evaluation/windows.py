@@ -21,12 +21,28 @@ _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 @dataclass(frozen=True)
 class WindowSet:
-    """Equally long windows and what their columns are called."""
+    """Windows and what their columns are called."""
 
     values: NDArray[Any]
-    """Shape (N, T, D), numbers of the file's own type."""
+    """Shape (N, T, D), numbers of the file's own type; 0 past the end of a window shorter than T."""
     features: tuple[str, ...]
     """D names; `feature 1` and so on where the file has none."""
+    lengths: NDArray[np.int64]
+    """Shape (N,): steps of each window."""
+    named: bool = True
+    """The names are the file's own."""
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Shape (N, T): steps that belong to their window."""
+        return np.asarray(np.arange(self.values.shape[1]) < self.lengths[:, None])
+
+    def frame(self) -> pd.DataFrame:
+        """Rows with the columns `window` and `step`, from 0, and the features."""
+        window, step = np.nonzero(self.inside)
+        rows = self.values[window, step]
+        columns = {name: rows[:, place] for place, name in enumerate(self.features)}
+        return pd.DataFrame({**columns, "window": window, "step": step})
 
 
 def read_windows(path: Path) -> WindowSet:
@@ -34,11 +50,11 @@ def read_windows(path: Path) -> WindowSet:
 
     A `.npy` file holds an array (N, T, D). A Parquet file holds one row per step: integer columns `window`
     and `step`, the rest numeric features (an unnamed pandas index is none); rows may come in any order, steps
-    of a window are consecutive.
+    of a window are consecutive, windows may differ in length.
 
     Raises:
         ConfigError: there is no such file.
-        DataError: the file is damaged, of another kind, or holds no equally long windows of numbers.
+        DataError: the file is damaged, of another kind, or holds no windows of numbers.
     """
     if not path.is_file():
         raise ConfigError(f"there is no window file {path}")
@@ -49,6 +65,25 @@ def read_windows(path: Path) -> WindowSet:
             f"{path}: expected a window file ending in .npy or .parquet, got {path.suffix or 'none'!r}"
         )
     return reader(path)
+
+
+def window_starts(values: NDArray[Any]) -> NDArray[np.int64]:
+    """The row that each window starts at, as far as the windows tell.
+
+    Where a window goes on with what the one before it holds, `k` rows later, it starts `k` rows after it (the
+    smallest such `k`); else it shares no row with it.
+
+    Args:
+        values: Shape (N, T, D), in the order of time.
+
+    Returns:
+        Shape (N,), from 0, ascending.
+    """
+    steps = values.shape[1]
+    moved = np.full(max(len(values) - 1, 0), steps, dtype=np.int64)
+    for shift in range(steps - 1, 0, -1):
+        moved[(values[:-1, shift:] == values[1:, :-shift]).all(axis=(1, 2))] = shift
+    return np.concatenate([np.zeros(min(len(values), 1), dtype=np.int64), np.cumsum(moved)])
 
 
 def checked_pair(
@@ -81,7 +116,9 @@ def _read_npy(path: Path) -> WindowSet:
         found = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else "an archive"
         raise DataError(f"{path}: expected numbers of shape (windows, steps, features), got {found}")
     _refuse_empty(path, values.shape)
-    return WindowSet(values, tuple(f"feature {number}" for number in range(1, values.shape[2] + 1)))
+    names = tuple(f"feature {number}" for number in range(1, values.shape[2] + 1))
+    lengths = np.full(len(values), values.shape[1], dtype=np.int64)
+    return WindowSet(values, names, lengths, named=False)
 
 
 def _read_parquet(path: Path) -> WindowSet:
@@ -97,21 +134,56 @@ def _read_parquet(path: Path) -> WindowSet:
     frame = frame.sort_values(list(KEYS), kind="stable")
     windows, lengths = np.unique(frame["window"].to_numpy(), return_counts=True)
     _refuse_empty(path, (len(windows), len(frame), len(features)))
-    if lengths.min() != lengths.max():
-        shortest, longest = lengths.argmin(), lengths.argmax()
-        raise DataError(
-            f"{path}: every window must have as many steps, but window {windows[shortest]} has "
-            f"{lengths[shortest]} and window {windows[longest]} has {lengths[longest]}"
-        )
-    shape = (len(windows), int(lengths[0]))
-    steps = frame["step"].to_numpy().reshape(shape)
-    broken = (np.diff(steps, axis=1) != 1).any(axis=1)
-    if broken.any():
+    ends = np.cumsum(lengths)
+    follows = np.diff(frame["step"].to_numpy(), prepend=0) == 1
+    follows[ends - lengths] = True
+    if not follows.all():
+        broken = np.searchsorted(ends, np.flatnonzero(~follows), side="right")
         raise DataError(
             f"{path}: the steps of a window must be consecutive and single, but those of window "
-            f"{windows[broken.argmax()]} are not ({int(broken.sum()):,} windows in all)"
+            f"{windows[broken[0]]} are not ({len(np.unique(broken)):,} windows in all)"
         )
-    return WindowSet(frame[features].to_numpy().reshape(*shape, len(features)), tuple(features))
+    rows = frame[features].to_numpy()
+    values = np.zeros((len(windows), int(lengths.max()), len(features)), dtype=rows.dtype)
+    values[np.arange(values.shape[1]) < lengths[:, None]] = rows
+    return WindowSet(values, tuple(features), lengths.astype(np.int64))
+
+
+def judged_pair(real: WindowSet, synthetic: WindowSet) -> tuple[NDArray[Any], NDArray[Any], tuple[str, ...]]:
+    """Two sets as arrays that can be judged, and the names of their features.
+
+    Where windows of a set differ in length, whether a row is there is a feature of its own before the others,
+    and all are 0 past a window's end.
+
+    Raises:
+        DataError: the features are not the same.
+    """
+    synthetic = _in_order(real, synthetic)
+    sets = (real, synthetic)
+    if all(len(np.unique(kind.lengths)) < 2 for kind in sets):
+        return real.values, synthetic.values, real.features
+    steps = max(kind.values.shape[1] for kind in sets)
+    first, second = (
+        np.pad(
+            np.concatenate([kind.inside[..., None], kind.values], axis=2),
+            ((0, 0), (0, steps - kind.values.shape[1]), (0, 0)),
+        )
+        for kind in sets
+    )
+    return first, second, ("row present", *real.features)
+
+
+def _in_order(real: WindowSet, synthetic: WindowSet) -> WindowSet:
+    """The synthetic windows with their features in the order of the real ones'."""
+    if not (real.named and synthetic.named):
+        return synthetic
+    if sorted(real.features) != sorted(synthetic.features):
+        raise DataError(
+            "real and synthetic windows must have the same features, got "
+            f"{', '.join(real.features)} and {', '.join(synthetic.features)}"
+        )
+    places = [synthetic.features.index(name) for name in real.features]
+    return WindowSet(synthetic.values[..., places], real.features, synthetic.lengths)
 
 
 def _feature_columns(path: Path, frame: pd.DataFrame) -> list[str]:

@@ -36,6 +36,9 @@ TINY = {
     "evaluation.discriminative_iterations": 60,
     "evaluation.predictive_iterations": 60,
     "evaluation.plot_windows": 60,
+    "evaluation.stronger_judges": "[]",
+    "evaluation.forecasters": "false",
+    "evaluation.distance_windows": 100,
 }
 
 

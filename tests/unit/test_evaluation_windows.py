@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ConfigError, DataError
-from core.evaluation.windows import read_windows
+from core.evaluation.windows import judged_pair, read_windows, window_starts
 
 
 def long_form(values: np.ndarray, names: list[str]) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def test_a_missing_file_is_a_wrong_call(tmp_path):
     [
         (lambda frame: frame.drop(columns="step"), "integer column 'step'"),
         (lambda frame: frame.assign(window=frame["window"] + 0.5), "integer column 'window'.*float64"),
-        (lambda frame: frame.drop(index=4), r"window 1 has 2 and window 0 has 3"),
+        (lambda frame: frame.drop(index=4), "consecutive and single.*window 1"),
         (lambda frame: frame.assign(step=[0, 1, 2, 0, 1, 1]), "consecutive and single.*window 1"),
         (lambda frame: frame.assign(step=[0, 2, 4, 0, 1, 2]), "consecutive and single.*window 0"),
         (lambda frame: frame.assign(b="x"), r"every feature must be a number, got b"),
@@ -108,3 +108,42 @@ def test_tables_that_hold_no_windows_are_refused(tmp_path, spoil, words):
     with pytest.raises(DataError, match=words) as caught:
         read_windows(path)
     assert str(path) in str(caught.value)
+
+
+def test_windows_of_different_lengths_are_padded_and_say_which_rows_are_there(tmp_path):
+    frame = long_form(np.arange(1.0, 13.0).reshape(2, 3, 2), ["a", "b"])
+    frame.drop(index=5).to_parquet(tmp_path / "short.parquet")
+    frame.to_parquet(tmp_path / "whole.parquet")
+    short, whole = read_windows(tmp_path / "short.parquet"), read_windows(tmp_path / "whole.parquet")
+    assert short.lengths.tolist() == [3, 2]
+    assert short.values[1, 2].tolist() == [0, 0]
+    assert len(short.frame()) == 5
+    real, synthetic, names = judged_pair(whole, short)
+    assert names == ("row present", "a", "b")
+    assert (real[..., 0] == 1).all()
+    assert synthetic[..., 0].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert (real[..., 1:] == whole.values).all()
+
+
+def test_features_are_put_in_the_order_of_the_real_ones(tmp_path):
+    values = np.random.default_rng(0).normal(size=(3, 4, 2))
+    long_form(values, ["a", "b"]).to_parquet(tmp_path / "real.parquet")
+    long_form(values, ["a", "b"])[["b", "step", "a", "window"]].to_parquet(tmp_path / "turned.parquet")
+    long_form(values, ["a", "c"]).to_parquet(tmp_path / "other.parquet")
+    np.save(tmp_path / "plain.npy", values)
+    real, turned, other = (read_windows(tmp_path / f"{name}.parquet") for name in ("real", "turned", "other"))
+    first, second, names = judged_pair(real, turned)
+    assert (first == second).all()
+    assert names == ("a", "b")
+    assert (judged_pair(real, read_windows(tmp_path / "plain.npy"))[1] == values).all()
+    with pytest.raises(DataError, match="same features, got a, b and a, c"):
+        judged_pair(real, other)
+
+
+@given(st.integers(2, 6), st.lists(st.integers(1, 8), min_size=1, max_size=12), st.integers(0, 2**16))
+def test_where_windows_start_is_seen_from_what_they_share(length, moves, seed):
+    starts = np.concatenate([[0], np.cumsum(moves)])
+    rows = np.random.default_rng(seed).normal(size=(starts[-1] + length, 2))
+    windows = np.stack([rows[start : start + length] for start in starts])
+    expected = np.concatenate([[0], np.cumsum(np.minimum(moves, length))])
+    assert window_starts(windows).tolist() == expected.tolist()

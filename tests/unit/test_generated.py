@@ -99,6 +99,10 @@ def test_events_are_judged_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 "discriminative_iterations": 5,
                 "predictive_iterations": 5,
                 "plot_windows": 10,
+                "stronger_judges": [],
+                "forecasters": False,
+                "distances": False,
+                "privacy": False,
             },
         },
     )

@@ -1,0 +1,108 @@
+"""The hold-out protocol: scores against rows that the generator has never seen.
+
+A series drifts, so even windows of the rows that it was trained on can be told from later ones. Every score of
+the synthetic windows therefore stands beside the same score of the real training windows: what these get is
+drift, and what the synthetic ones get beyond it is the generator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import DataError
+from core.evaluation.paper import Array32, PaperJudges
+from core.evaluation.splits import Split, parts_by_time, splits_by_time
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Windows of rows that come later than those that were learnt, and share none with them."""
+
+    windows: NDArray[Any]
+    """Shape (K, T, D), in the order of time, original units."""
+    starts: NDArray[np.int64]
+    """Shape (K,): first row of each, ascending."""
+    first: str | None = None
+    """Time of the first row."""
+
+
+def hold_out_windows(
+    windows: NDArray[Any], starts: NDArray[np.int64], share: float
+) -> tuple[NDArray[Any], NDArray[np.int64], HeldOut]:
+    """Divide windows in the order of time, a window's length between the last learnt and the first judged row.
+
+    Args:
+        windows: Shape (N, T, D).
+        starts: Shape (N,): first row of each, ascending.
+        share: Of the rows, in (0, 1).
+
+    Returns:
+        The windows to learn from, their first rows, and what is held out.
+
+    Raises:
+        DataError: fewer than two windows are left on a side.
+    """
+    length = windows.shape[1]
+    first, stop = int(starts[0]), int(starts[-1]) + length
+    border = stop - max(1, round(share * (stop - first)))
+    learnt, later = starts + length <= border, starts >= border + length
+    if min(int(learnt.sum()), int(later.sum())) < 2:
+        raise DataError(
+            f"a hold-out of {share:g} leaves {int(learnt.sum())} windows before and {int(later.sum())} after a "
+            f"purge of {length} rows; the windows must stand in the order of time, choose another share"
+        )
+    return windows[learnt], starts[learnt], HeldOut(windows[later], starts[later])
+
+
+@dataclass(frozen=True)
+class HoldOutJudging:
+    """What is compared; windows are scaled by the training windows' minimum and maximum."""
+
+    training: Array32
+    training_starts: NDArray[np.int64]
+    held_out: Array32
+    held_out_starts: NDArray[np.int64]
+    synthetic: Array32
+
+    @property
+    def length(self) -> int:
+        """Steps of a window."""
+        return int(self.held_out.shape[1])
+
+    def splits(self, judges: int, seed: int) -> dict[str, list[Split]]:
+        """Of judges of the synthetic windows, and of judges of the training windows in their place.
+
+        Real windows are divided by time, see `parts_by_time`.
+
+        Raises:
+            DataError: there are too few held-out windows to divide.
+        """
+        real = parts_by_time(self.held_out_starts, self.length)
+        training = parts_by_time(self.training_starts, self.length)
+        return {
+            "synthetic": splits_by_time(real, len(self.synthetic), judges, seed),
+            "training": splits_by_time(real, training, judges, seed),
+        }
+
+    def kinds(self) -> Mapping[str, Array32]:
+        """What is judged against the hold-out."""
+        return {"synthetic": self.synthetic, "training": self.training}
+
+    def paper(self, paper: PaperJudges) -> dict[str, Any]:
+        """The paper's two scores of both kinds."""
+        splits = self.splits(paper.judges, paper.seed)
+        return {
+            "discriminative": {
+                kind: paper.discriminative(self.held_out, windows, f"hold-out, {kind}", splits[kind])
+                for kind, windows in self.kinds().items()
+            },
+            "predictive": {
+                kind: paper.predictive(self.held_out, windows, f"hold-out, {kind}, predictive")
+                for kind, windows in self.kinds().items()
+            },
+        }

@@ -1,0 +1,33 @@
+"""How an evaluation is done (section `evaluation` of the configuration)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.errors import ConfigError
+from core.evaluation.classifiers import KINDS as STRONGER
+
+
+@dataclass(frozen=True)
+class JudgingOptions:
+    """What is computed, and how much of it; `core.config.EvaluationConfig` describes each field."""
+
+    judges: int = 10
+    discriminative_iterations: int = 2000
+    predictive_iterations: int = 5000
+    batch_size: int = 128
+    references: bool = True
+    stronger_judges: tuple[str, ...] = STRONGER
+    stronger_repetitions: int = 3
+    forecasters: bool = True
+    distances: bool = True
+    distance_windows: int = 2000
+    privacy: bool = True
+    plot_windows: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.plot_windows < 2:
+            raise ConfigError(f"plot_windows must be at least 2, got {self.plot_windows}")
+        if unknown := [kind for kind in self.stronger_judges if kind not in STRONGER]:
+            raise ConfigError(f"there is no judge {unknown[0]!r}: choose among {', '.join(STRONGER)}")

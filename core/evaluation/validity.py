@@ -1,0 +1,142 @@
+"""Whether synthetic rows keep the rules that real rows keep."""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.catalog import Bounds, Expectations, Relation
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["relation", "range", "category", "integer", "time"]
+Test = Callable[[pd.DataFrame], NDArray[np.bool_]]
+"""Of each row: whether it breaks a rule."""
+
+_BROKEN = {"<": operator.ge, "<=": operator.gt, ">": operator.le, ">=": operator.lt}
+_KEYS = ("window", "step")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How often a rule is broken; a missing cell breaks none."""
+
+    rule: str
+    kind: Kind
+    broken: int
+    of: int
+    share: float
+    real_share: float
+    """Of the real rows: a rule that these break as often says nothing against the generator."""
+
+
+def check_validity(
+    real: pd.DataFrame, synthetic: pd.DataFrame, expectations: Expectations | None = None
+) -> list[dict[str, Any]]:
+    """Check synthetic rows in original units and types.
+
+    The rules are the relations and ranges that the dataset declares; that categories are among those of the
+    real rows; that columns hold whole numbers where the real rows do; and that the rows of a window are
+    consecutive steps.
+
+    Args:
+        real: Rows with the columns `window`, `step` and any others.
+        synthetic: Likewise, the same columns.
+        expectations: What the dataset declares; of columns that the rows do not have nothing is checked, which
+            is logged.
+
+    Returns:
+        One for each rule, the most broken first: `rule`, `kind`, `broken` and `of` rows, `share` and
+        `real_share`.
+    """
+    verdicts = [
+        Verdict(rule, kind, int(broken.sum()), len(broken), _share(broken), _share(test(real)))
+        for rule, kind, test in _rules(real, expectations or Expectations())
+        for broken in [test(synthetic)]
+    ]
+    return [asdict(verdict) for verdict in sorted(verdicts, key=lambda verdict: -verdict.share)]
+
+
+def _rules(real: pd.DataFrame, expectations: Expectations) -> Iterator[tuple[str, Kind, Test]]:
+    for text in expectations.relations:
+        relation = Relation.parse(text)
+        if _there(real, text, relation.left, relation.right):
+            yield text, "relation", partial(_breaks, relation)
+    for name, bounds in expectations.ranges.items():
+        if _there(real, f"the range of {name}", name):
+            yield _range_text(name, bounds), "range", partial(_outside, name, bounds)
+    for name in (name for name in real.columns if name not in _KEYS):
+        column = real[name]
+        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            yield (
+                f"{name}: a category of the real rows",
+                "category",
+                partial(_unknown, name, set(column.dropna())),
+            )
+        elif column.notna().any() and not _fractional(name, real).any():
+            yield f"{name}: whole numbers", "integer", partial(_fractional, name)
+    yield "steps follow one another", "time", _jumps
+
+
+def _there(rows: pd.DataFrame, rule: str, *names: str) -> bool:
+    """Whether the rows have these columns of numbers."""
+    missing = [
+        name for name in names if name not in rows.columns or not pd.api.types.is_numeric_dtype(rows[name])
+    ]
+    if missing:
+        logger.info("validity: %s is not checked, the windows have no column of numbers %r", rule, missing[0])
+    return not missing
+
+
+def _breaks(relation: Relation, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    # A comparison with NaN is false: a missing cell breaks nothing.
+    broken: NDArray[np.bool_] = _BROKEN[relation.operator](
+        _floats(rows[relation.left]), _floats(rows[relation.right])
+    )
+    return broken
+
+
+def _outside(name: str, bounds: Bounds, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    values = _floats(rows[name])
+    low = -np.inf if bounds.min is None else bounds.min
+    high = np.inf if bounds.max is None else bounds.max
+    return np.asarray((values < low) | (values > high))
+
+
+def _range_text(name: str, bounds: Bounds) -> str:
+    if bounds.max is None:
+        return f"{name} >= {bounds.min:g}" if bounds.min is not None else f"{name}: any number"
+    return f"{name} <= {bounds.max:g}" if bounds.min is None else f"{bounds.min:g} <= {name} <= {bounds.max:g}"
+
+
+def _unknown(name: str, known: set[Any], rows: pd.DataFrame) -> NDArray[np.bool_]:
+    return np.asarray(~rows[name].isin(known) & rows[name].notna())
+
+
+def _fractional(name: str, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    values = _floats(rows[name])
+    return np.asarray(np.isfinite(values) & (values != np.round(values)))
+
+
+def _jumps(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows that are not the step after the row before them in their window, or its first."""
+    window, step = rows["window"].to_numpy(), rows["step"].to_numpy()
+    same = np.concatenate([[False], np.diff(window) == 0])
+    follows = np.concatenate([[True], np.diff(step) == 1])
+    return np.asarray(np.where(same, ~follows, step != 0))
+
+
+def _floats(column: pd.Series[Any]) -> NDArray[np.float64]:
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _share(broken: NDArray[np.bool_]) -> float:
+    return float(broken.mean()) if len(broken) else 0.0

@@ -1,0 +1,275 @@
+"""What the pictures of an evaluation show, computed once for the PNG files and the interactive figures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import periodogram
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Values = NDArray[np.floating]
+Training = Mapping[str, Sequence[tuple[int, float]]]
+"""By what was measured during training: the steps done and the value. Names like `loss/generator` are grouped
+by what stands before the stroke, as their scales differ."""
+
+_PATHS = 5
+_BINS = 40
+_SMALLEST_UMAP = 4
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Windows as points of a plane, the real ones first."""
+
+    name: str
+    axis: str
+    """What its axes are called."""
+    points: NDArray[np.float64]
+    """Shape (n + m, 2)."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Shares of the values of one feature over the same bins."""
+
+    edges: NDArray[np.float64]
+    """Shape (bins + 1,)."""
+    real: NDArray[np.float64]
+    """Shape (bins,), of sum 1."""
+    synthetic: NDArray[np.float64]
+
+    @property
+    def misfit(self) -> float:
+        """Share of the values that would have to change bins: total variation, from 0 to 1."""
+        return float(np.abs(self.real - self.synthetic).sum() / 2)
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that is drawn; pairs are of the real and of the synthetic windows."""
+
+    features: tuple[str, ...]
+    drawn: tuple[NDArray[np.int64], NDArray[np.int64]]
+    """Numbers of the windows in the embeddings."""
+    embeddings: tuple[Embedding, ...]
+    histograms: tuple[Histogram, ...]
+    """By feature."""
+    autocorrelations: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Each of shape (T, D), see `autocorrelation`."""
+    frequencies: NDArray[np.float64]
+    """Shape (F,), in cycles per step."""
+    spectra: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Each of shape (F, D), see `spectrum`, in shares of the real windows' power."""
+    correlations: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Each of shape (D, D), see `correlation`."""
+    paths: tuple[Values, Values]
+    """A few windows of each, shape (P, T, D), in the units given."""
+    training: Training = field(default_factory=dict)
+
+    def training_panels(self) -> dict[str, dict[str, Sequence[tuple[int, float]]]]:
+        """Curves of the training by group and name; `score` where a name has no group."""
+        panels: dict[str, dict[str, Sequence[tuple[int, float]]]] = {}
+        for full_name, points in self.training.items():
+            group, _, name = full_name.rpartition("/")
+            panels.setdefault(group or "score", {})[name.replace("_", " ")] = points
+        return panels
+
+    def worst(self, most: int) -> list[int]:
+        """At most `most` features in their order: those whose histograms differ most."""
+        misfits = np.array([histogram.misfit for histogram in self.histograms])
+        return sorted(np.argsort(-misfits, kind="stable")[:most].tolist())
+
+
+def view_windows(
+    real: Values,
+    synthetic: Values,
+    scaled: tuple[Values, Values],
+    features: Sequence[str],
+    *,
+    windows: int = 1000,
+    seed: int = 0,
+    training: Training | None = None,
+) -> View:
+    """Compute what is drawn of real and synthetic windows.
+
+    Args:
+        real: Shape (N, T, D), any units.
+        synthetic: Shape (M, T, D), the same units.
+        scaled: The same two, scaled to about [0, 1] by the real ones.
+        features: D names, any text.
+        windows: At most so many of each kind are embedded.
+        seed: Fixes which, the embeddings and the sample paths.
+        training: Scores during the training, where they are known.
+
+    Raises:
+        ConfigError: `windows` is less than 2.
+    """
+    if windows < 2:
+        raise ConfigError(f"windows in an embedding must be at least 2, got {windows}")
+    rng = np.random.default_rng(seed)
+    drawn = _some(len(real), windows, rng), _some(len(synthetic), windows, rng)
+    if max(len(real), len(synthetic)) > windows:
+        logger.info("embedding %d real and %d synthetic windows drawn at random", *map(len, drawn))
+    frequencies, *spectra = _spectra(*scaled)
+    return View(
+        features=tuple(features),
+        drawn=drawn,
+        embeddings=embed(scaled[0][drawn[0]], scaled[1][drawn[1]], seed),
+        histograms=tuple(
+            histogram(real[..., number], synthetic[..., number]) for number in range(real.shape[2])
+        ),
+        autocorrelations=(autocorrelation(scaled[0]), autocorrelation(scaled[1])),
+        frequencies=frequencies,
+        spectra=(spectra[0], spectra[1]),
+        correlations=(correlation(scaled[0]), correlation(scaled[1])),
+        paths=(real[_some(len(real), _PATHS, rng)], synthetic[_some(len(synthetic), _PATHS, rng)]),
+        training=training or {},
+    )
+
+
+def embed(real: Values, synthetic: Values, seed: int) -> tuple[Embedding, ...]:
+    """PCA, t-SNE and UMAP of real and synthetic windows, as the published code reduces them.
+
+    Each window becomes the vector of its T steps' means over the features (jsyoon0823/TimeGAN,
+    `visualization_metrics.py`). PCA is fitted on the real ones; t-SNE (perplexity 40, 300 iterations) and UMAP
+    (McInnes et al. 2018; 15 neighbours, 200 epochs, started from PCA) on both. Windows that are fewer than the
+    neighbours have as many neighbours as there are.
+
+    Args:
+        real: Shape (n, T, D), scaled to about [0, 1].
+        synthetic: Shape (m, T, D), scaled by the same.
+        seed: Fixes t-SNE and UMAP.
+    """
+    flat = [values.mean(axis=2, dtype=np.float64) for values in (real, synthetic)]
+    both = np.concatenate(flat)
+    if not np.ptp(both, axis=0).any():
+        logger.warning("all windows are the same: their embeddings are a single point")
+        points = (np.zeros((len(both), 2)),) * 3
+    else:
+        # One thread: two take six times as long on two busy cores, and their number would show in the picture.
+        with threadpool_limits(1):
+            points = (_pca(flat[0], both), _tsne(both, seed), _umap(both, seed))
+    names = ("PCA", "component"), ("t-SNE", "dimension"), ("UMAP", "dimension")
+    return tuple(Embedding(*name, each) for name, each in zip(names, points, strict=True))
+
+
+def histogram(real: Values, synthetic: Values) -> Histogram:
+    """Shares of values by size, over the real range and a tenth of it on either side.
+
+    Synthetic values beyond it are counted in the outermost bins.
+
+    Args:
+        real: Any shape, any units.
+        synthetic: Any shape, the same units.
+    """
+    low, high = float(real.min()), float(real.max())
+    margin = 0.1 * (high - low) or max(abs(low), 1.0) * 0.1
+    edges = np.linspace(low - margin, high + margin, _BINS + 1)
+    counts = [
+        np.histogram(values.clip(edges[0], edges[-1]), bins=edges)[0] / values.size
+        for values in (real, synthetic)
+    ]
+    return Histogram(edges, *counts)
+
+
+def autocorrelation(values: Values) -> NDArray[np.float64]:
+    """`sum_n sum_t y[n, t] y[n, t + k] / sum_n sum_t y[n, t]^2` with y the window less its own mean.
+
+    Args:
+        values: Shape (N, T, D).
+
+    Returns:
+        Shape (T, D) for lags 0..T-1; NaN for a feature that is constant in every window.
+    """
+    y = _moderate(values)
+    y = y - y.mean(axis=1, keepdims=True)
+    steps = y.shape[1]
+    products = np.stack([np.einsum("ntd,ntd->d", y[:, : steps - lag], y[:, lag:]) for lag in range(steps)])
+    constant = np.abs(y).max(axis=(0, 1)) < 1e-12
+    return np.where(constant, np.nan, products / np.where(constant, 1.0, products[0]))
+
+
+def spectrum(values: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean periodogram of the windows, each less its own mean (Schuster 1898).
+
+    Its sum over the frequencies is the mean variance within a window (Parseval).
+
+    Args:
+        values: Shape (N, T, D), T at least 2.
+
+    Returns:
+        Frequencies in cycles per step, shape (F,), from 1/T to 1/2, and the power at each, shape (F, D).
+    """
+    frequencies, power = periodogram(values.astype(np.float64), detrend="constant", scaling="spectrum", axis=1)
+    return frequencies[1:], power.mean(axis=0)[1:]
+
+
+def correlation(values: Values) -> NDArray[np.float64]:
+    """Pearson's correlation of the features, over all steps of all windows together.
+
+    Args:
+        values: Shape (N, T, D).
+
+    Returns:
+        Shape (D, D), from -1 to 1; NaN for a feature that never changes.
+    """
+    rows = _moderate(values).reshape(-1, values.shape[2])
+    rows = rows - rows.mean(axis=0)
+    spread = np.sqrt((rows**2).mean(axis=0))
+    spread = np.where(spread < 1e-12, np.nan, spread)
+    matrix = (rows.T @ rows) / len(rows) / np.outer(spread, spread)
+    return np.asarray(matrix.clip(-1, 1), dtype=np.float64)
+
+
+def _moderate(values: Values) -> NDArray[np.float64]:
+    """In units of each feature's largest value: the squares of very large ones would not be finite."""
+    largest = np.abs(values).max(axis=(0, 1)).astype(np.float64)
+    return np.asarray(values / np.maximum(largest, np.finfo(np.float64).tiny), dtype=np.float64)
+
+
+def _spectra(
+    real: Values, synthetic: Values
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Frequencies and both spectra in shares of the real power; NaN where a feature has none."""
+    frequencies, of_real = spectrum(real)
+    _, of_synthetic = spectrum(synthetic)
+    total = of_real.sum(axis=0)
+    total = np.where(total > np.finfo(np.float32).tiny, total, np.nan)
+    return frequencies, of_real / total, of_synthetic / total
+
+
+def _pca(real: Values, both: Values) -> NDArray[np.float64]:
+    """Rows on the two directions in which the real ones vary most."""
+    basis = real if np.ptp(real, axis=0).any() else both
+    points = PCA(n_components=2, svd_solver="full").fit(basis).transform(both)
+    return np.asarray(points, dtype=np.float64)
+
+
+def _tsne(both: Values, seed: int) -> NDArray[np.float64]:
+    tsne = TSNE(perplexity=min(40.0, (len(both) - 1) / 3), max_iter=300, random_state=seed)
+    return np.asarray(tsne.fit_transform(both), dtype=np.float64)
+
+
+def _umap(both: Values, seed: int) -> NDArray[np.float64]:
+    if len(both) < _SMALLEST_UMAP:
+        logger.warning("UMAP needs %d windows, got %d: PCA stands in its place", _SMALLEST_UMAP, len(both))
+        return _pca(both, both)
+    from umap import UMAP  # slow to import: Numba compiles
+
+    neighbours = min(15, len(both) - 1)
+    umap = UMAP(n_neighbors=neighbours, n_epochs=200, init="pca", random_state=seed, n_jobs=1)
+    return np.asarray(umap.fit_transform(both), dtype=np.float64)
+
+
+def _some(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.permutation(count)[:wanted]

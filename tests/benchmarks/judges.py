@@ -1,0 +1,247 @@
+"""The judges of the paper's protocol: how fast they are, and whether an independent implementation agrees.
+
+    python -m tests.benchmarks.judges --speed
+    python -m tests.benchmarks.judges --agreement
+
+Speed: ten discriminative and ten predictive judges on 3,661 windows of 24 steps and 6 features, against one of
+each with `torch.nn.GRU`, times ten. Agreement: the same scores by the obvious code (a cell in a loop, autograd,
+`vmap` over judges), which shares nothing with `core.evaluation` but the description in the paper's code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn import functional
+
+from core.evaluation.judges import discriminative_score, predictive_score
+from tests.benchmarks.main_job import commit, machine
+
+WINDOWS, STEPS, FEATURES = 3661, 24, 6
+DISCRIMINATIVE, PREDICTIVE, BATCH = 2000, 5000, 128
+Loss = Callable[[Tensor], Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--agreement", action="store_true")
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{machine()}; commit {commit()}\n")
+    if options.speed or not options.agreement:
+        compare_speed()
+    if options.agreement or not options.speed:
+        compare_scores(options.repeats)
+
+
+def series(seed: int) -> NDArray[np.float32]:
+    """Overlapping windows of correlated autoregressive columns, scaled to [0, 1]."""
+    rng = np.random.default_rng(seed)
+    shocks = rng.normal(size=(WINDOWS + STEPS - 1, FEATURES)) @ (np.eye(FEATURES) + 0.5)
+    rows = np.zeros_like(shocks)
+    for t in range(1, len(rows)):
+        rows[t] = 0.95 * rows[t - 1] + shocks[t]
+    rows = (rows - rows.min(0)) / (rows.max(0) - rows.min(0))
+    return np.lib.stride_tricks.sliding_window_view(rows, STEPS, axis=0).swapaxes(1, 2).astype(np.float32)
+
+
+def compare_speed() -> None:
+    real = series(0)
+    fake = np.clip(real + np.random.default_rng(1).normal(0, 0.02, real.shape), 0, 1).astype(np.float32)
+    print(
+        "| judges | one, s | ten, s | ten / one | ten by torch.nn.GRU one after the other, s | times faster |"
+    )
+    print("|---|---|---|---|---|---|")
+    totals = np.zeros(2)
+    for name, score, plain in (
+        ("discriminative", discriminative_score, plain_discriminative),
+        ("predictive", predictive_score, plain_predictive),
+    ):
+        one, ten = (seconds(partial(score, real, fake, judges=count)) for count in (1, 10))
+        slow = 10 * seconds(partial(plain, real, fake))
+        totals += ten, slow
+        print(f"| {name} | {one:.1f} | {ten:.1f} | {ten / one:.1f} | {slow:.0f} | {slow / ten:.1f} |")
+    print(f"| both | | {totals[0]:.1f} | | {totals[1]:.0f} | {totals[1] / totals[0]:.1f} |\n")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+class PlainJudge(nn.Module):
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(inputs, FEATURES // 2, batch_first=True)
+        self.dense = nn.Linear(FEATURES // 2, 1)
+
+    def forward(self, x: Tensor, *, last: bool) -> Tensor:
+        states = self.gru(x)[0]
+        return self.dense(states[:, -1] if last else states)[..., 0]
+
+
+def plain_discriminative(real: NDArray[np.float32], fake: NDArray[np.float32]) -> None:
+    sets, judge = (torch.from_numpy(real.copy()), torch.from_numpy(fake)), PlainJudge(FEATURES)
+    optimiser = torch.optim.Adam(judge.parameters())
+    for _ in range(DISCRIMINATIVE):
+        optimiser.zero_grad()
+        for windows, label in zip(sets, (1.0, 0.0), strict=True):
+            logits = judge(windows[torch.randperm(len(windows))[:BATCH]], last=True)
+            functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label)).backward()
+        optimiser.step()
+
+
+def plain_predictive(real: NDArray[np.float32], fake: NDArray[np.float32]) -> None:
+    windows, judge = torch.from_numpy(fake), PlainJudge(FEATURES - 1)
+    optimiser = torch.optim.Adam(judge.parameters())
+    for _ in range(PREDICTIVE):
+        batch = windows[torch.randperm(len(windows))[:BATCH]]
+        optimiser.zero_grad()
+        (judge(batch[:, :-1, :-1], last=False).sigmoid() - batch[:, 1:, -1]).abs().mean().backward()
+        optimiser.step()
+    judge(torch.from_numpy(real.copy())[:, :-1, :-1], last=False)
+
+
+class Cell(nn.Module):
+    """`tf.nn.rnn_cell.GRUCell` unrolled, and a dense layer."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.gates = nn.Parameter(glorot(inputs + hidden, 2 * hidden))
+        self.gate_bias = nn.Parameter(torch.ones(2 * hidden))
+        self.candidate = nn.Parameter(glorot(inputs + hidden, hidden))
+        self.candidate_bias = nn.Parameter(torch.zeros(hidden))
+        self.dense = nn.Parameter(glorot(hidden, 1))
+        self.dense_bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(len(x), self.candidate.shape[1])
+        states = []
+        for step in x.unbind(1):
+            r, u = (torch.cat([step, h], 1) @ self.gates + self.gate_bias).sigmoid().chunk(2, dim=1)
+            c = (torch.cat([step, r * h], 1) @ self.candidate + self.candidate_bias).tanh()
+            h = u * h + (1 - u) * c
+            states.append(h)
+        return (torch.stack(states, 1) @ self.dense + self.dense_bias)[..., 0]
+
+
+def glorot(rows: int, columns: int) -> Tensor:
+    return (torch.rand(rows, columns) * 2 - 1) * math.sqrt(6 / (rows + columns))
+
+
+def trained(
+    cells: list[Cell], iterations: int, draw: Callable[[], tuple[Tensor, Tensor]], loss: object
+) -> dict:
+    """Cells side by side, each on its own batches: Adam in the open."""
+    base = cells[0]
+    weights = {
+        name: torch.stack([dict(cell.named_parameters())[name].detach() for cell in cells])
+        for name, _ in base.named_parameters()
+    }
+    first, second = ({name: torch.zeros_like(value) for name, value in weights.items()} for _ in range(2))
+
+    def value(parameters: dict, x: Tensor, y: Tensor) -> Tensor:
+        return loss(functional_call(base, parameters, (x,)), y)  # type: ignore[operator]
+
+    gradient = vmap(grad_and_value(value))
+    for t in range(1, iterations + 1):
+        slopes, _ = gradient(weights, *draw())
+        for name, slope in slopes.items():
+            first[name] = 0.9 * first[name] + 0.1 * slope
+            second[name] = 0.999 * second[name] + 0.001 * slope**2
+            step = (first[name] / (1 - 0.9**t)) / ((second[name] / (1 - 0.999**t)).sqrt() + 1e-8)
+            weights[name] = weights[name] - 1e-3 * step
+    return weights
+
+
+def other_discriminative(real: Tensor, fake: Tensor, repeats: int) -> NDArray[np.float64]:
+    sets = (real, fake)
+    orders = [[torch.randperm(len(windows)) for windows in sets] for _ in range(repeats)]
+    cut = [int(0.8 * len(windows)) for windows in sets]
+
+    def draw() -> tuple[Tensor, Tensor]:
+        batches = []
+        for order in orders:
+            parts = [
+                windows[part[:limit][torch.randperm(limit)[:BATCH]]]
+                for windows, part, limit in zip(sets, order, cut, strict=True)
+            ]
+            batches.append(torch.cat(parts))
+        return torch.stack(batches), torch.cat([torch.ones(BATCH), torch.zeros(BATCH)]).expand(repeats, -1)
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        return 2 * functional.binary_cross_entropy_with_logits(outputs[:, -1], labels)
+
+    cells = [Cell(FEATURES, FEATURES // 2) for _ in range(repeats)]
+    weights = trained(cells, DISCRIMINATIVE, draw, loss)
+    scores = []
+    for number, order in enumerate(orders):
+        own = {name: value[number] for name, value in weights.items()}
+        right = []
+        for windows, part, limit, label in zip(sets, order, cut, (True, False), strict=True):
+            logits = functional_call(cells[0], own, (windows[part[limit:]],))[:, -1]
+            right.append(((logits > 0) == label).double().mean())
+        scores.append(abs(float(sum(right)) / 2 - 0.5))
+    return np.array(scores)
+
+
+def other_predictive(real: Tensor, fake: Tensor, repeats: int) -> NDArray[np.float64]:
+    def draw() -> tuple[Tensor, Tensor]:
+        batch = torch.stack([fake[torch.randperm(len(fake))[:BATCH]] for _ in range(repeats)])
+        return batch[:, :, :-1, :-1], batch[:, :, 1:, -1]
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.sigmoid() - targets).abs().mean()
+
+    cells = [Cell(FEATURES - 1, FEATURES // 2) for _ in range(repeats)]
+    weights = trained(cells, PREDICTIVE, draw, loss)
+    scores = []
+    for number in range(repeats):
+        own = {name: value[number] for name, value in weights.items()}
+        outputs = functional_call(cells[0], own, (real[:, :-1, :-1],)).sigmoid()
+        scores.append(float((outputs - real[:, 1:, -1]).abs().mean()))
+    return np.array(scores)
+
+
+def compare_scores(repeats: int) -> None:
+    """Means of both implementations and their difference in standard errors."""
+    real, rng = series(0), np.random.default_rng(2)
+    order = rng.permutation(len(real))
+    cases = {
+        "the other half": (real[order[: len(real) // 2]], real[order[len(real) // 2 :]]),
+        "slightly perturbed": (real, np.clip(real + rng.normal(0, 0.02, real.shape), 0, 1).astype(np.float32)),
+        "noise": (real, rng.uniform(size=real.shape).astype(np.float32)),
+    }
+    print(f"| score, {repeats} judges each | real against | ours | independent | difference / standard error |")
+    print("|---|---|---|---|---|")
+    for name, ours, other in (
+        ("discriminative", discriminative_score, other_discriminative),
+        ("predictive", predictive_score, other_predictive),
+    ):
+        for case, (left, right) in cases.items():
+            torch.manual_seed(3)
+            a = np.array(ours(left, right, judges=repeats, seed=5).values)
+            b = other(torch.from_numpy(left.copy()), torch.from_numpy(right.copy()), repeats)
+            error = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+            print(
+                f"| {name} | {case} | {a.mean():.4f} +/- {a.std(ddof=1):.4f} "
+                f"| {b.mean():.4f} +/- {b.std(ddof=1):.4f} | {(a.mean() - b.mean()) / error:+.2f} |",
+                flush=True,
+            )
+    print()
+
+
+if __name__ == "__main__":
+    main()

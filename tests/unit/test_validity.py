@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from core.catalog import Expectations
+from core.evaluation.validity import check_validity
+
+
+def rows(**columns: object) -> pd.DataFrame:
+    frame = pd.DataFrame(columns)
+    steps = np.arange(len(frame))
+    return frame.assign(window=steps // 4, step=steps % 4)
+
+
+def by_rule(real: pd.DataFrame, synthetic: pd.DataFrame, expectations: Expectations | None = None) -> dict:
+    return {row["rule"]: row for row in check_validity(real, synthetic, expectations)}
+
+
+REAL = rows(low=np.arange(8.0) + 0.5, high=np.arange(8.0) + 1.5, count=np.arange(8.0), kind=list("abababab"))
+DECLARED = Expectations.model_validate(
+    {"relations": ["low <= high"], "ranges": {"low": {"min": 0, "max": 8}, "high": {"min": 1}}}
+)
+
+
+def test_rows_that_keep_every_rule_break_none():
+    found = by_rule(REAL, REAL, DECLARED)
+    assert set(found) == {
+        "low <= high",
+        "0 <= low <= 8",
+        "high >= 1",
+        "count: whole numbers",
+        "kind: a category of the real rows",
+        "steps follow one another",
+    }
+    assert all(row["broken"] == 0 and row["real_share"] == 0 and row["of"] == 8 for row in found.values())
+
+
+def test_each_broken_row_is_counted_once():
+    broken = REAL.copy()
+    broken.loc[[1, 2, 3], "low"] = [99.0, -1.0, np.nan]
+    broken.loc[4, "count"] = 2.5
+    broken.loc[[5, 6], "kind"] = ["z", None]
+    broken.loc[7, "step"] = 9
+    found = by_rule(REAL, broken, DECLARED)
+    counts = {rule: row["broken"] for rule, row in found.items()}
+    assert counts == {
+        "low <= high": 1,
+        "0 <= low <= 8": 2,
+        "high >= 1": 0,
+        "count: whole numbers": 1,
+        "kind: a category of the real rows": 1,
+        "steps follow one another": 1,
+    }
+    assert next(iter(found)) == "0 <= low <= 8"
+    assert found["0 <= low <= 8"]["share"] == 2 / 8
+
+
+def test_what_real_rows_break_themselves_is_said():
+    expectations = Expectations.model_validate({"relations": ["low > high"]})
+    found = by_rule(REAL, REAL, expectations)["low > high"]
+    assert found["share"] == found["real_share"] == 1
+
+
+def test_rules_of_columns_that_are_not_there_are_left_out_and_told(caplog):
+    caplog.set_level("INFO")
+    expectations = Expectations.model_validate(
+        {"relations": ["low <= elsewhere"], "ranges": {"kind": {"min": 0}}}
+    )
+    assert set(by_rule(REAL, REAL, expectations)) == set(by_rule(REAL, REAL))
+    assert "'elsewhere'" in caplog.text
+    assert "'kind'" in caplog.text
+
+
+def test_windows_that_begin_late_or_skip_a_step_are_found():
+    late = REAL.assign(step=REAL["step"] + 1)
+    assert by_rule(REAL, late)["steps follow one another"]["broken"] == 2
