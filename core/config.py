@@ -94,6 +94,12 @@ class TimeGANConfig(Section):
         default=None,
         description="Noise by step: U[0, 1] (code), N(0, 1), or a Wiener process over the window (paper).",
     )
+    noise_constant: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Width of further noise that is the same at each step of a window.",
+    )
     supervision: Literal["supervisor", "generator"] | None = Field(
         default=None,
         description="What predicts the next latent: a supervisor behind the generator (code), or the generator "

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import cast
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from core.comparison import comparison_jobs
+from core.comparison import comparison_jobs, write_report
 from core.config import JobConfig
 from core.errors import TimeloomError
 from core.evaluation.published import published_scores
 from core.settings import Settings
 from flows.environment import configure
 from flows.train import TrainResult, train
-from tasks.artifacts import show_table
+from tasks.artifacts import show_markdown, show_table
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,12 @@ def compare(job: JobConfig, models: list[str] | None = None) -> list[Comparison]
     for kind, its_job in jobs.items():
         rows.append(_compare_one(its_job, kind))
         show_table("comparison", [_shown(row) for row in rows], f"Generators on {job.dataset.name}")
+    judged = {row.model: Path(row.report).parent for row in rows if row.report}
+    if judged:
+        folder = write_report(job.dataset.name, judged, Settings().lake)
+        text = (folder / "comparison.md").read_text(encoding="utf-8")
+        show_markdown("comparison-report", text, f"Generators on {job.dataset.name}")
+        logger.info("report of all: %s", folder / "comparison.html")
     return rows
 
 

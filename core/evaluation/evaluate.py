@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class Subject:
     """Market data in original units, see `core.evaluation.distances`."""
     training: Training | None = None
     """What was scored while the generator was trained."""
+    published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Discriminative and predictive score on these data by who reports them."""
 
 
 def evaluate_windows(
@@ -277,7 +279,7 @@ class _Evaluation:
         )
         plots = draw_plots(view, out / "plots", progress=self.progress)
         write_json(out / "scores.json", scores)
-        write_reports(out, scores, plots, interactive_figures(view))
+        write_reports(out, scores, plots, interactive_figures(view), published=subject.published)
 
 
 def _against_luck(score: Score, split: Split) -> dict[str, Any]:

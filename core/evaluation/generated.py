@@ -18,6 +18,7 @@ from core.evaluation.evaluate import Subject, evaluate_windows
 from core.evaluation.holdout import HeldOut
 from core.evaluation.judges import Progress
 from core.evaluation.options import JudgingOptions
+from core.evaluation.published import published_scores
 from core.evaluation.view import Training
 from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, PreparedRef
@@ -101,9 +102,15 @@ def _evaluate(
         frames=(bundle.frame(real), bundle.frame(synthetic)),
         expectations=job.dataset.expectations,
         training=training,
+        published=_published(job),
         prices=None if variable else _prices(job, bundle.series.layout, real, synthetic),
     )
     return evaluate_windows(subject, out, _judging(options), progress)
+
+
+def _published(job: JobConfig) -> dict[str, tuple[float, float]]:
+    found = published_scores(job.model.kind, job.dataset.name)
+    return {} if found is None else {f"{job.model.kind}, the TimeGAN paper": found}
 
 
 def _chosen(series: PreparedSeries, job: JobConfig, *, held_out: bool) -> tuple[Windows, NDArray[np.int64]]:

@@ -196,7 +196,7 @@ class PreparedSeries:
     @cached_property
     def held_out_segments(self) -> NDArray[np.int64]:
         """Shape (H, 2): likewise of the rows that no generator sees, (0, 2) without a hold-out."""
-        held_out = self.manifest["holdout"] or {"segments": []}
+        held_out = self.manifest.get("holdout") or {"segments": []}
         return np.array(held_out["segments"], dtype=np.int64).reshape(-1, 2)
 
     def windows(

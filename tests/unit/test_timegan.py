@@ -445,3 +445,21 @@ def test_drawing_needs_a_generator_that_is_decoded_step_by_step() -> None:
     with pytest.raises(ConfigError, match=r"model.supervision=generator"):
         TimeGAN(length=4, channels=channels, discrete="drawn")
     TimeGAN(length=4, channels=THREE, discrete="drawn")  # nothing to draw
+
+
+def test_constant_noise_is_drawn_once_a_window_and_beside_the_other():
+    plain = TimeGAN(length=5, channels=THREE, hidden=4, layers=1)
+    wider = TimeGAN(length=5, channels=THREE, hidden=4, layers=1, noise_constant=2)
+    Z = plain.noise(7, torch.Generator().manual_seed(3))[0]
+    both = wider.noise(7, torch.Generator().manual_seed(3))[0]
+    assert torch.equal(both[..., :3], Z)
+    constant = both[..., 3:]
+    assert constant.shape == (7, 5, 2)
+    assert torch.equal(constant, constant[:, :1].expand_as(constant))
+    assert len({tuple(row.tolist()) for row in constant[:, 0]}) == 7
+    moved = both.clone()
+    moved[:, :, 3:] += 0.5
+    condition = torch.zeros(7, 0)
+    first, second = (wider.generate((noise,), condition).E_hat for noise in (both, moved))
+    assert (first[:, 0] != second[:, 0]).any()
+    assert wider.options["noise_constant"] == 2

@@ -77,6 +77,9 @@ class TimeGAN(TorchGenerator):
             network, the only fused one where no kernel of ours runs; the cells are as expressive.
         noise: Width of the noise at each step; as many as channels if None, as in the code.
         noise_kind: U[0, 1] or N(0, 1) at each step, or a Wiener process that ends with variance 1.
+        noise_constant: Width of further noise, drawn once a window and read at each step: what stays the same
+            in a window (a level, a frequency) need not be made of what changes. Neither in the paper, whose
+            z_S serves static columns alone, nor in its code.
         supervision: `supervisor`, a network that predicts the next latent from the last ones and corrects
             what the generator makes; or `generator`, one autoregressive network g(h_S, h_{t-1}, z_t).
         recovery: `recurrent`, or `feedforward`: the same layers at each step.
@@ -107,6 +110,7 @@ class TimeGAN(TorchGenerator):
         reset_gate: ResetGate = "after",
         noise: int | None = None,
         noise_kind: NoiseKind | None = None,
+        noise_constant: int = 0,
         supervision: str | None = None,
         recovery: str | None = None,
         bidirectional: bool | None = None,
@@ -134,6 +138,7 @@ class TimeGAN(TorchGenerator):
             "cell": cell,
             "reset_gate": reset_gate,
             "noise": noise or channels.features,
+            "noise_constant": noise_constant,
             **chosen,
             "latent_static": latent_static or hidden,
             "one_hot_gradient": one_hot_gradient,
@@ -145,6 +150,7 @@ class TimeGAN(TorchGenerator):
         self.variant = variant
         self.noise_width: int = options["noise"]
         self.noise_kind: NoiseKind = chosen["noise_kind"]
+        self.noise_constant = noise_constant
         self.supervised_generator = chosen["supervision"] == "generator"
         self.head = OutputHead(channels.temporal, one_hot_gradient)
         self.draws = chosen["discrete"] == "drawn" and self.head.discrete
@@ -193,7 +199,7 @@ class TimeGAN(TorchGenerator):
             self.recovery = FeedForwardNetwork(
                 hidden, hidden, features, layers, dropout=dropout, binarize="recovery" in binarize
             )
-        given = self.noise_width + context + (hidden if self.supervised_generator else 0)
+        given = self.noise_width + self.noise_constant + context + (hidden if self.supervised_generator else 0)
         self.generator = recurrent("generator", given, hidden, layers, nn.Sigmoid())
         self.networks = ("embedder", "recovery", "generator", "discriminator")
         if not self.supervised_generator:
@@ -297,14 +303,17 @@ class TimeGAN(TorchGenerator):
     def noise(self, n: int, rng: torch.Generator) -> tuple[Tensor, ...]:
         """What a window is made from.
 
-        Z, shape (n, length, noise); with static columns Z_S, shape (n, static latent width); where choices are
-        drawn what they are drawn by, U[0, 1) of shape (n, length, channels).
+        Z, shape (n, length, noise + noise_constant); with static columns Z_S, shape (n, static latent width);
+        where choices are drawn what they are drawn by, U[0, 1) of shape (n, length, channels).
         """
         shape = (n, self.length, self.noise_width)
         draw = torch.rand if self.noise_kind == "uniform" else torch.randn
         Z = draw(shape, generator=rng, device=rng.device)
         if self.noise_kind == "wiener":
             Z = Z.cumsum(dim=1) / self.length**0.5
+        if self.noise_constant:
+            constant = draw((n, 1, self.noise_constant), generator=rng, device=rng.device)
+            Z = torch.cat([Z, constant.expand(-1, self.length, -1)], dim=2)
         parts = [Z]
         if self.static_width:
             parts.append(draw((n, self.static_width), generator=rng, device=rng.device))
