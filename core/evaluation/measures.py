@@ -24,7 +24,7 @@ class Measure:
     reference: float | None
     """The same of real windows in the synthetic ones' place: what a perfect generator would get."""
     ideal: float
-    """Of two identical sets."""
+    """Of two identical sets; of the group `privacy`, where identical is the worst, of real windows."""
     better: Better
     meaning: str
     """One sentence for somebody who never heard of it."""
