@@ -387,6 +387,11 @@ class EvaluationConfig(Section):
         "has a trading calendar.",
     )
     privacy: bool = Field(default=True, description="Copies of training windows, and what can be told of them.")
+    overlays: tuple[Literal["pca", "tsne", "umap"], ...] = Field(
+        default=("pca", "tsne", "umap"),
+        min_length=1,
+        description="Embeddings in which windows are drawn; UMAP compiles itself for some ten seconds.",
+    )
     plot_windows: int = Field(
         default=1000, ge=10, description="Windows drawn in PCA, t-SNE and UMAP, each kind."
     )

@@ -275,6 +275,7 @@ class _Evaluation:
             [str(name) for name in subject.features],
             windows=options.plot_windows,
             seed=options.seed,
+            overlays=options.overlays,
             training=subject.training,
         )
         plots = draw_plots(view, out / "plots", progress=self.progress)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from core.errors import ConfigError
 from core.evaluation.classifiers import KINDS as STRONGER
+from core.evaluation.view import OVERLAYS
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,15 @@ class JudgingOptions:
     distances: bool = True
     distance_windows: int = 2000
     privacy: bool = True
+    overlays: tuple[str, ...] = OVERLAYS
     plot_windows: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.plot_windows < 2:
             raise ConfigError(f"plot_windows must be at least 2, got {self.plot_windows}")
+        if not self.overlays or (wrong := [kind for kind in self.overlays if kind not in OVERLAYS]):
+            shown = repr(wrong[0]) if self.overlays else "none"
+            raise ConfigError(f"overlays: expected some of {', '.join(OVERLAYS)}, got {shown}")
         if unknown := [kind for kind in self.stronger_judges if kind not in STRONGER]:
             raise ConfigError(f"there is no judge {unknown[0]!r}: choose among {', '.join(STRONGER)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,9 @@ from threadpoolctl import threadpool_limits
 from core.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+
+OVERLAYS = ("pca", "tsne", "umap")
+"""Embeddings of windows in a plane."""
 
 Values = NDArray[np.floating]
 Training = Mapping[str, Sequence[tuple[int, float]]]
@@ -98,6 +101,7 @@ def view_windows(
     *,
     windows: int = 1000,
     seed: int = 0,
+    overlays: Sequence[str] = OVERLAYS,
     training: Training | None = None,
 ) -> View:
     """Compute what is drawn of real and synthetic windows.
@@ -109,6 +113,7 @@ def view_windows(
         features: D names, any text.
         windows: At most so many of each kind are embedded.
         seed: Fixes which, the embeddings and the sample paths.
+        overlays: Which embeddings, some of `OVERLAYS`.
         training: Scores during the training, where they are known.
 
     Raises:
@@ -124,7 +129,7 @@ def view_windows(
     return View(
         features=tuple(features),
         drawn=drawn,
-        embeddings=embed(scaled[0][drawn[0]], scaled[1][drawn[1]], seed),
+        embeddings=embed(scaled[0][drawn[0]], scaled[1][drawn[1]], seed, overlays),
         histograms=tuple(
             histogram(real[..., number], synthetic[..., number]) for number in range(real.shape[2])
         ),
@@ -137,7 +142,9 @@ def view_windows(
     )
 
 
-def embed(real: Values, synthetic: Values, seed: int) -> tuple[Embedding, ...]:
+def embed(
+    real: Values, synthetic: Values, seed: int, overlays: Sequence[str] = OVERLAYS
+) -> tuple[Embedding, ...]:
     """PCA, t-SNE and UMAP of real and synthetic windows, as the published code reduces them.
 
     Each window becomes the vector of its T steps' means over the features (jsyoon0823/TimeGAN,
@@ -149,18 +156,24 @@ def embed(real: Values, synthetic: Values, seed: int) -> tuple[Embedding, ...]:
         real: Shape (n, T, D), scaled to about [0, 1].
         synthetic: Shape (m, T, D), scaled by the same.
         seed: Fixes t-SNE and UMAP.
+        overlays: Some of `OVERLAYS`.
     """
     flat = [values.mean(axis=2, dtype=np.float64) for values in (real, synthetic)]
     both = np.concatenate(flat)
-    if not np.ptp(both, axis=0).any():
+    kinds: dict[str, tuple[str, str, Callable[[], NDArray[np.float64]]]] = {
+        "pca": ("PCA", "component", lambda: _pca(flat[0], both)),
+        "tsne": ("t-SNE", "dimension", lambda: _tsne(both, seed)),
+        "umap": ("UMAP", "dimension", lambda: _umap(both, seed)),
+    }
+    still = not np.ptp(both, axis=0).any()
+    if still:
         logger.warning("all windows are the same: their embeddings are a single point")
-        points = (np.zeros((len(both), 2)),) * 3
-    else:
-        # One thread: two take six times as long on two busy cores, and their number would show in the picture.
-        with threadpool_limits(1):
-            points = (_pca(flat[0], both), _tsne(both, seed), _umap(both, seed))
-    names = ("PCA", "component"), ("t-SNE", "dimension"), ("UMAP", "dimension")
-    return tuple(Embedding(*name, each) for name, each in zip(names, points, strict=True))
+    # One thread: two take six times as long on two busy cores, and their number would show in the picture.
+    with threadpool_limits(1):
+        return tuple(
+            Embedding(name, axis, np.zeros((len(both), 2)) if still else points())
+            for name, axis, points in (kinds[overlay] for overlay in overlays)
+        )
 
 
 def histogram(real: Values, synthetic: Values) -> Histogram:

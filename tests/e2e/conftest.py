@@ -36,14 +36,18 @@ TINY = {
     "evaluation.discriminative_iterations": 60,
     "evaluation.predictive_iterations": 60,
     "evaluation.plot_windows": 60,
-    "evaluation.stronger_judges": "[]",
-    "evaluation.forecasters": "false",
-    "evaluation.distance_windows": 100,
+    "evaluation.stronger_judges": [],
+    "evaluation.forecasters": False,
+    "evaluation.distances": False,
+    "evaluation.overlays": ["pca"],
 }
 
 
 def overrides(values: dict[str, Any]) -> list[str]:
-    return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    def text(value: Any) -> str:
+        return json.dumps(value) if isinstance(value, bool | list) else str(value)
+
+    return [word for key, value in values.items() for word in ("--set", f"{key}={text(value)}")]
 
 
 @dataclass(frozen=True)

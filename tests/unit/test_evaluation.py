@@ -26,6 +26,7 @@ QUICK = JudgingOptions(
     forecasters=False,
     distances=False,
     privacy=False,
+    overlays=("pca",),
 )
 HOSTILE = ("<script>alert(1)</script>", "a|b `c` $x_{$ *d*", "Close")
 
@@ -138,6 +139,8 @@ def test_sets_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, r
 def test_wrong_options_are_refused():
     with pytest.raises(ConfigError, match="plot_windows"):
         replace(QUICK, plot_windows=1)
+    with pytest.raises(ConfigError, match="overlays: expected some of pca, tsne, umap, got 'lda'"):
+        replace(QUICK, overlays=("pca", "lda"))
     with pytest.raises(ConfigError, match="no judge 'svm': choose among lstm, cnn, rocket"):
         replace(QUICK, stronger_judges=("svm",))
 

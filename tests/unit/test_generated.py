@@ -103,6 +103,7 @@ def test_events_are_judged_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 "forecasters": False,
                 "distances": False,
                 "privacy": False,
+                "overlays": ["pca"],
             },
         },
     )
