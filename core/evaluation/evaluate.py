@@ -219,6 +219,7 @@ class _Evaluation:
             windows=self.options.distance_windows,
             seed=self.options.seed,
         )
+        self._tell("privacy")
         return asdict(privacy)
 
     def _holdout_scores(self) -> dict[str, Any]:
@@ -278,9 +279,15 @@ class _Evaluation:
             overlays=options.overlays,
             training=subject.training,
         )
+        self._tell("overlays")
         plots = draw_plots(view, out / "plots", progress=self.progress)
         write_json(out / "scores.json", scores)
         write_reports(out, scores, plots, interactive_figures(view), published=subject.published)
+
+    def _tell(self, done: str) -> None:
+        """Of a part that does not say itself how far it is."""
+        if self.progress is not None:
+            self.progress(done, 1, 1)
 
 
 def _against_luck(score: Score, split: Split) -> dict[str, Any]:

@@ -1,20 +1,25 @@
-"""The judges of the paper's protocol: how fast they are, and whether an independent implementation agrees.
+"""What judging costs, and whether an independent implementation of the paper's judges agrees.
 
     python -m tests.benchmarks.judges --speed
     python -m tests.benchmarks.judges --agreement
+    python -m tests.benchmarks.judges --whole [--windows 20000] [--features 28]
 
 Speed: ten discriminative and ten predictive judges on 3,661 windows of 24 steps and 6 features, against one of
 each with `torch.nn.GRU`, times ten. Agreement: the same scores by the obvious code (a cell in a loop, autograd,
-`vmap` over judges), which shares nothing with `core.evaluation` but the description in the paper's code.
+`vmap` over judges), which shares nothing with `core.evaluation` but the description in the paper's code. Whole:
+seconds of each part of one evaluation with everything on, report included, and the peak memory of the process.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,8 +28,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional
 
+from core.evaluation.evaluate import Subject, evaluate_windows
 from core.evaluation.judges import discriminative_score, predictive_score
+from core.evaluation.options import JudgingOptions
 from tests.benchmarks.main_job import commit, machine
+from tests.benchmarks.train_speed import peak_resident
 
 WINDOWS, STEPS, FEATURES = 3661, 24, 6
 DISCRIMINATIVE, PREDICTIVE, BATCH = 2000, 5000, 128
@@ -35,20 +43,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--agreement", action="store_true")
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--repeats", type=int, default=20, help="of the agreement")
+    parser.add_argument("--seed", type=int, default=5, help="of the agreement")
+    parser.add_argument("--row", help="of the agreement, such as 'discriminative: noise'; all if left out")
+    parser.add_argument("--windows", type=int, default=WINDOWS, help="of the whole evaluation")
+    parser.add_argument("--features", type=int, default=FEATURES, help="of the whole evaluation")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{machine()}; commit {commit()}\n")
-    if options.speed or not options.agreement:
+    if options.speed:
         compare_speed()
-    if options.agreement or not options.speed:
-        compare_scores(options.repeats)
+    if options.agreement:
+        compare_scores(options.repeats, options.seed, options.row)
+    if options.whole:
+        time_whole(options.windows, options.features)
+    if not (options.speed or options.agreement or options.whole):
+        parser.error("say which: --speed, --agreement, --whole")
 
 
-def series(seed: int) -> NDArray[np.float32]:
+def series(seed: int, windows: int = WINDOWS, features: int = FEATURES) -> NDArray[np.float32]:
     """Overlapping windows of correlated autoregressive columns, scaled to [0, 1]."""
     rng = np.random.default_rng(seed)
-    shocks = rng.normal(size=(WINDOWS + STEPS - 1, FEATURES)) @ (np.eye(FEATURES) + 0.5)
+    shocks = rng.normal(size=(windows + STEPS - 1, features)) @ (np.eye(features) + 0.5)
     rows = np.zeros_like(shocks)
     for t in range(1, len(rows)):
         rows[t] = 0.95 * rows[t - 1] + shocks[t]
@@ -215,7 +232,7 @@ def other_predictive(real: Tensor, fake: Tensor, repeats: int) -> NDArray[np.flo
     return np.array(scores)
 
 
-def compare_scores(repeats: int) -> None:
+def compare_scores(repeats: int, seed: int, row: str | None) -> None:
     """Means of both implementations and their difference in standard errors."""
     real, rng = series(0), np.random.default_rng(2)
     order = rng.permutation(len(real))
@@ -231,8 +248,10 @@ def compare_scores(repeats: int) -> None:
         ("predictive", predictive_score, other_predictive),
     ):
         for case, (left, right) in cases.items():
-            torch.manual_seed(3)
-            a = np.array(ours(left, right, judges=repeats, seed=5).values)
+            if row not in (None, f"{name}: {case}"):
+                continue
+            torch.manual_seed(seed + 1000)
+            a = np.array(ours(left, right, judges=repeats, seed=seed).values)
             b = other(torch.from_numpy(left.copy()), torch.from_numpy(right.copy()), repeats)
             error = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
             print(
@@ -241,6 +260,31 @@ def compare_scores(repeats: int) -> None:
                 flush=True,
             )
     print()
+
+
+def time_whole(windows: int, features: int) -> None:
+    """Seconds between two reports of progress are those of the part that reports."""
+    real = series(0, windows, features)
+    fake = real + np.random.default_rng(1).normal(0, 0.02, real.shape).astype(np.float32)
+    imported, taken = peak_resident(), defaultdict[str, float](float)
+    started = last = time.perf_counter()
+
+    def progress(part: str, _done: int, _total: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        taken[part] += now - last
+        last = now
+
+    with tempfile.TemporaryDirectory() as out:
+        names = [f"feature {number}" for number in range(1, features + 1)]
+        subject = Subject(real, fake, names, starts=np.arange(windows))
+        evaluate_windows(subject, Path(out), JudgingOptions(), progress)
+    progress("pages", 1, 1)
+    print(f"| {windows:,} x {STEPS} x {features} | seconds |\n|---|---|")
+    for part, spent in taken.items():
+        print(f"| {part} | {spent:.0f} |")
+    print(f"| all | {last - started:.0f} |\n")
+    print(f"Peak memory {peak_resident():,.0f} MiB, of it {imported:,.0f} before the evaluation.\n")
 
 
 if __name__ == "__main__":
