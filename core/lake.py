@@ -22,7 +22,7 @@ from typing import Any
 from core.errors import BusyError, StorageError
 
 CORE = Path(__file__).resolve().parent
-_SOURCES = {".py", ".html", ".md"}
+_SOURCES = {".py", ".html", ".md", ".css", ".js"}
 
 
 def content_digest(**parts: Any) -> str:

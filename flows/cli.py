@@ -225,8 +225,17 @@ def evaluate(
     protocol: Literal["paper", "holdout"] = "paper",
     holdout: float = 0.2,
     dataset: str | None = None,
-    judges: int = 10,
-    seed: int = 0,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--set",
+            consume_multiple=False,
+            negative=(),
+            help="evaluation.key=value, as in evaluation.distances=false.",
+        ),
+    ] = None,
+    judges: int | None = None,
+    seed: int | None = None,
     output: Annotated[
         Path | None, Parameter(name=["-o", "--output"], help="Keep report and plots here.")
     ] = None,
@@ -240,29 +249,28 @@ def evaluate(
         protocol: The TimeGAN paper's judges, as in its published code; or these, and scores against the latest
             real windows, which the generator must not have seen.
         holdout: With the protocol `holdout`: the share of the rows that is the latest.
-        dataset: Whose declared ranges and relations the rows must keep.
-        judges: Independent judges of each score.
-        seed: Fixes the judges.
+        dataset: Whose declared ranges and relations the rows must keep; if it has a trading calendar, stylised
+            facts of markets are looked for.
+        judges: Independent judges of each score; short for `--set evaluation.judges=...`.
+        seed: Fixes the judges; short for `--set evaluation.seed=...`.
     """
-    from core.evaluation.options import JudgingOptions
-    from flows.evaluate import evaluate_files
+    from flows.evaluate import evaluate_files, evaluation_options
 
     if not 0 < holdout < 1:
         raise ConfigError(f"--holdout: expected a share between 0 and 1, got {holdout:g}")
-    if judges < 1 or seed < 0:
-        raise ConfigError(f"--judges must be at least 1 and --seed at least 0, got {judges} and {seed}")
-    declared = None if dataset is None else _resolve(dataset, _settings()).dataset.expectations
+    options = evaluation_options(set_ or (), judges=judges, seed=seed)
+    _refuse_missing_folder(json_)
     scores = evaluate_files(
         real,
         synthetic,
-        options=JudgingOptions(judges=judges, seed=seed),
+        options=options,
         holdout=holdout if protocol == "holdout" else 0.0,
-        expectations=declared,
+        dataset=None if dataset is None else _resolve(dataset, _settings()).dataset,
         output=output,
     )
     _write_json(json_, scores if len(scores) > 1 else next(iter(scores.values())))
     table = Table("score", *scores)
-    for name in next(iter(scores.values())):
+    for name in dict.fromkeys(name for found in scores.values() for name in found):
         table.add_row(name, *(f"{found[name]:.4f}" if name in found else "" for found in scores.values()))
     out.print(table)
 

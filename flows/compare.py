@@ -31,6 +31,7 @@ class Comparison(BaseModel):
     """Why there are no scores."""
     discriminative: float | None = None
     discriminative_std: float | None = None
+    """None of a single judge."""
     predictive: float | None = None
     predictive_std: float | None = None
     paper_discriminative: float | None = None
@@ -48,7 +49,8 @@ class Comparison(BaseModel):
 def compare(job: JobConfig, models: list[str] | None = None) -> list[Comparison]:
     """Train and judge generators on one dataset with the same training and evaluation; nothing is registered.
 
-    A generator that fails has its error in the table, and the others go on.
+    A generator that fails has its error in the table, and the others go on. Where two or more have scores,
+    there is a report of all.
 
     Args:
         job: What to do for each; its model is taken for the generator of that kind, the others have their own
@@ -66,11 +68,13 @@ def compare(job: JobConfig, models: list[str] | None = None) -> list[Comparison]
         rows.append(_compare_one(its_job, kind))
         show_table("comparison", [_shown(row) for row in rows], f"Generators on {job.dataset.name}")
     judged = {row.model: Path(row.report).parent for row in rows if row.report}
-    if judged:
+    if len(judged) > 1:
         folder = write_report(job.dataset.name, judged, Settings().lake)
         text = (folder / "comparison.md").read_text(encoding="utf-8")
         show_markdown("comparison-report", text, f"Generators on {job.dataset.name}")
         logger.info("report of all: %s", folder / "comparison.html")
+    else:
+        logger.warning("no report of all: %d of %d generators have scores", len(judged), len(rows))
     return rows
 
 
@@ -91,9 +95,9 @@ def _compare_one(job: JobConfig, kind: str) -> Comparison:
     return Comparison(
         model=kind,
         discriminative=scores["discriminative_mean"],
-        discriminative_std=scores["discriminative_std"],
+        discriminative_std=scores.get("discriminative_std"),
         predictive=scores["predictive_mean"],
-        predictive_std=scores["predictive_std"],
+        predictive_std=scores.get("predictive_std"),
         paper_discriminative=published[0],
         paper_predictive=published[1],
         real_discriminative=scores.get("discriminative_real_halves"),

@@ -49,7 +49,9 @@ def show_comparison(console: Console, rows: list[Comparison]) -> None:
                 f"{row.predictive:.4f} +/- {row.predictive_std:.4f}",
             )
         )
-        paper = [f"{row.paper_discriminative} / {row.paper_predictive}"] if published else []
+        numbers = (row.paper_discriminative, row.paper_predictive)
+        reported = " / ".join("-" if number is None else f"{number:g}" for number in numbers)
+        paper = [reported] if published else []
         seconds = "" if row.train_seconds is None else f"{row.train_seconds:,.0f}"
         table.add_row(row.model, *scores, *paper, seconds, Text(row.error or "", style="red"))
     console.print(table)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core.config import JobConfig
 from core.evaluation.generated import evaluate_generator
+from core.evaluation.report import without_pictures
 from core.handles import EvaluationRef, GeneratorRef, PreparedRef
 from tasks.artifacts import show_markdown, show_plots, show_scores
 from tasks.factory import outcome, task
@@ -25,8 +26,7 @@ def evaluate(
     run.log_metrics({f"score/{name}": value for name, value in evaluation.scores.items()})
     run.log_folder(evaluation.path, "evaluation")
     show_scores(evaluation.scores)
-    show_markdown(
-        "evaluation-report", (evaluation.path / "report.md").read_text(encoding="utf-8"), "Evaluation"
-    )
+    text = (evaluation.path / "report.md").read_text(encoding="utf-8")
+    show_markdown("evaluation-report", without_pictures(text), "Evaluation")
     show_plots(evaluation.path / "plots")
     return outcome(evaluation)

@@ -29,6 +29,7 @@ from core.evaluation.judge_networks import (
     LstmJudge,
     Told,
     judged,
+    seeds,
     standardised,
     train_judge,
 )
@@ -110,8 +111,8 @@ def stronger_judges(
     for kind in _possible(kinds, real.shape[1]):
         told = Told(kind, len(splits) * _steps(kind), progress)
         answers = [
-            _JUDGES[kind](_sets(real, synthetic, split), seed + number, told)
-            for number, split in enumerate(smaller)
+            _JUDGES[kind](_sets(real, synthetic, split), start, told)
+            for split, start in zip(smaller, seeds(seed, len(smaller)), strict=True)
         ]
         scores[kind] = _score(answers)
     return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from core.catalog import Expectations
 from core.errors import DataError
-from core.evaluation.classifiers import stronger_judges
+from core.evaluation.checks import checked_like
+from core.evaluation.classifiers import WINDOWS, stronger_judges
 from core.evaluation.distances import Prices, measure_distances
 from core.evaluation.figures import interactive_figures
 from core.evaluation.forecasters import forecast_error
@@ -26,7 +28,7 @@ from core.evaluation.plots import draw_plots
 from core.evaluation.privacy import measure_privacy
 from core.evaluation.report import write_reports
 from core.evaluation.scores import Score, chance_floor
-from core.evaluation.splits import Split, random_splits
+from core.evaluation.splits import Index, Parts, Split, block_splits, halves_by_blocks, random_parts
 from core.evaluation.validity import check_validity
 from core.evaluation.view import Training, view_windows
 from core.evaluation.windows import checked_pair
@@ -43,6 +45,7 @@ TITLES = {
     "rocket": "ROCKET",
     "tcn_transformer": "TCN + Transformer",
 }
+_FEWEST_TO_HALVE = 4
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,12 @@ class Subject:
     """Market data in original units, see `core.evaluation.distances`."""
     training: Training | None = None
     """What was scored while the generator was trained."""
-    published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    published: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     """Discriminative and predictive score on these data by who reports them."""
 
 
 def evaluate_windows(
-    subject: Subject, out: Path, options: JudgingOptions | None = None, progress: Progress | None = None
+    subject: Subject, out: Path | None, options: JudgingOptions | None = None, progress: Progress | None = None
 ) -> dict[str, float]:
     """Judge synthetic windows and write what was found into a folder.
 
@@ -81,7 +84,7 @@ def evaluate_windows(
 
     Args:
         subject: What to judge.
-        out: Folder, made if missing; files there are replaced.
+        out: Folder, made if missing; files there are replaced. None: nothing is drawn or written.
         options: How.
         progress: Told what is being done, and how much of how much.
 
@@ -94,9 +97,12 @@ def evaluate_windows(
         TrainingDivergedError: a judge's output is not finite.
     """
     evaluation = _Evaluation(subject, options or JudgingOptions(), progress)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     scores = evaluation.scores()
-    out.mkdir(parents=True, exist_ok=True)
-    evaluation.report(scores, out)
+    if out is not None:
+        write_json(out / "scores.json", scores)
+        evaluation.report(scores, out)
     return tracked(scores)
 
 
@@ -108,6 +114,11 @@ class _Evaluation:
             raise DataError(
                 f"expected a name for each of the {self.real.shape[2]} features, got {len(subject.features)}: "
                 f"{subject.features}"
+            )
+        if options.references and len(self.real) < _FEWEST_TO_HALVE:
+            raise DataError(
+                f"references need at least {_FEWEST_TO_HALVE} real windows to halve, got {len(self.real)}: "
+                "bring more, or set evaluation.references=false"
             )
         self.scaler = MinMaxScaler.fit(self.real)
         self.scaled = checked_pair(self.scaler.transform(self.real), self.scaler.transform(self.synthetic))
@@ -127,8 +138,8 @@ class _Evaluation:
             return None
         if starts is None:
             raise DataError("a hold-out needs to know where each real window starts")
-        windows, _ = checked_pair(self.scaler.transform(held_out.windows), self.scaled[1])
-        judging = HoldOutJudging(self.scaled[0], starts, windows, held_out.starts, self.scaled[1])
+        windows = checked_like(self.scaler.transform(held_out.windows), self.scaled[0], "hold-out")
+        judging = HoldOutJudging(self.scaled[0], starts, windows, held_out.first, held_out.last, self.scaled[1])
         judging.splits(1, 0)  # refused before anything is judged
         return judging
 
@@ -138,6 +149,7 @@ class _Evaluation:
         options, subject = self.options, self.subject
         return {
             "schema": SCHEMA,
+            "digest": hashlib.sha256(np.ascontiguousarray(real).tobytes()).hexdigest(),
             "protocol": self.paper.described(real.shape[2]),
             "windows": {
                 "real": len(real),
@@ -154,34 +166,61 @@ class _Evaluation:
             "distances": self._distances() if options.distances else [],
             "privacy": self._privacy() if options.privacy else None,
             "validity": check_validity(*subject.frames, subject.expectations) if subject.frames else [],
-            "holdout": self._holdout_scores() if self.held_out else None,
+            "holdout": self._holdout_scores(self.held_out) if self.held_out else None,
         }
 
     def _stronger(self) -> list[dict[str, Any]]:
         real, synthetic = self.scaled
-        splits = random_splits(len(real), len(synthetic), self.options.stronger_repetitions, self.options.seed)
-        found = self._judge(real, synthetic, splits)
+        count, seed = self.options.stronger_repetitions, self.options.seed
+        drawn = random_parts(len(synthetic), count, np.random.default_rng(seed))
+        divided = self._divided(np.arange(len(real)), count)
+        splits = [Split(*parts, *others) for parts, others in zip(divided, drawn, strict=True)]
         references: dict[str, Score] = {}
         if self.options.references:
-            order = np.random.default_rng(self.options.seed).permutation(len(real))
-            first, second = np.split(real[order], [len(real) // 2])
-            halves = random_splits(len(first), len(second), 1, self.options.seed)
-            references = self._judge(first, second, halves)
+            ((one,), (other,)) = (self._divided(half, 1) for half in self._halves())
+            references = self._judge(real, real, [Split(*one, *other)])
         return [
             {"name": kind, "title": TITLES[kind]}
             | _against_luck(score, splits[0])
             | {"reference": judged(references[kind]) if kind in references else None}
-            for kind, score in found.items()
+            for kind, score in self._judge(real, synthetic, splits).items()
         ]
+
+    def _divided(self, windows: Index, count: int) -> list[Parts]:
+        """Real windows to train on and to test on, which share no row where it is known which windows do.
+
+        A judge that has nearly seen what it is tested on knows the series, not what tells real from synthetic.
+        """
+        starts, seed = self.subject.starts, self.options.seed
+        parts = None
+        if starts is not None:
+            try:
+                parts = block_splits(starts[windows], self.real.shape[1], count, seed)
+            except DataError as reason:
+                logger.warning("%s: they are divided at random, into near copies of each other", reason)
+        parts = parts or random_parts(len(windows), count, np.random.default_rng(seed))
+        return [(windows[train], windows[test]) for train, test in parts]
+
+    def _halves(self) -> Parts:
+        """Likewise two halves of the real windows."""
+        starts, seed = self.subject.starts, self.options.seed
+        if starts is not None:
+            try:
+                return halves_by_blocks(starts, self.real.shape[1], seed)
+            except DataError as reason:
+                logger.warning("%s: they are halved at random", reason)
+        first, second = np.array_split(np.random.default_rng(seed).permutation(len(self.real)), 2)
+        return first, second
 
     def _judge(self, real: Array32, fake: Array32, splits: Sequence[Split]) -> dict[str, Score]:
         kinds = self.options.stronger_judges
         return stronger_judges(real, fake, splits, kinds=kinds, seed=self.options.seed, progress=self.progress)
 
     def _forecasters(self) -> list[dict[str, Any]]:
-        """Trained on synthetic and on real windows, tested on the same real ones."""
+        """Trained on synthetic windows and on a part of the real ones, tested on the rest of these."""
         real, synthetic = self.scaled
-        return [self._forecast({"synthetic": synthetic, "real": real}, real)]
+        ((train, test),) = self._divided(np.arange(len(real)), 1)
+        return [self._forecast({"synthetic": synthetic, "real": real[train]}, real[test])]
 
     def _forecast(self, kinds: dict[str, Array32], test: Array32) -> dict[str, Any]:
         found = {
@@ -201,6 +240,7 @@ class _Evaluation:
             self.held_out.held_out if held_out and self.held_out else real,
             synthetic,
             self.subject.features,
+            starts=None if held_out else self.subject.starts,
             reference=real if held_out else None,
             windows=self.options.distance_windows,
             prices=None if held_out else self.subject.prices,
@@ -222,13 +262,11 @@ class _Evaluation:
         self._tell("privacy")
         return asdict(privacy)
 
-    def _holdout_scores(self) -> dict[str, Any]:
-        judging, options, subject = self.held_out, self.options, self.subject
-        if judging is None or subject.held_out is None:
-            raise DataError("there is no hold-out")
+    def _holdout_scores(self, judging: HoldOutJudging) -> dict[str, Any]:
+        options, held_out = self.options, self.subject.held_out
         return {
             "windows": {"training": len(judging.training), "holdout": len(judging.held_out)},
-            "from": subject.held_out.first,
+            "from": held_out.since if held_out else None,
             **judging.paper(self.paper),
             "judges": self._stronger_holdout(judging),
             "forecasters": [
@@ -240,7 +278,7 @@ class _Evaluation:
         }
 
     def _stronger_holdout(self, judging: HoldOutJudging) -> list[dict[str, Any]]:
-        splits = judging.splits(1, self.options.seed)
+        splits = judging.splits(self.options.stronger_repetitions, self.options.seed)
         found = {
             kind: self._judge(judging.held_out, windows, splits[kind])
             for kind, windows in judging.kinds().items()
@@ -281,7 +319,6 @@ class _Evaluation:
         )
         self._tell("overlays")
         plots = draw_plots(view, out / "plots", progress=self.progress)
-        write_json(out / "scores.json", scores)
         write_reports(out, scores, plots, interactive_figures(view), published=subject.published)
 
     def _tell(self, done: str) -> None:
@@ -291,8 +328,9 @@ class _Evaluation:
 
 
 def _against_luck(score: Score, split: Split) -> dict[str, Any]:
-    """A score beside what luck gives a perfect generator on so many windows."""
-    return judged(score) | {"chance_floor": chance_floor(len(split.test_real), len(split.test_fake))}
+    """A stronger judge's score beside what luck gives a perfect generator on so many windows."""
+    tested = (min(len(part), WINDOWS) for part in (split.test_real, split.test_fake))
+    return judged(score) | {"chance_floor": chance_floor(*tested)}
 
 
 def tracked(scores: dict[str, Any]) -> dict[str, float]:

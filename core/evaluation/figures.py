@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from core.evaluation.plots import (
     NAMED_CELLS,
     TRAINING_CAPTION,
+    UNITS,
     correlation_panels,
     correlations_caption,
     overlays_caption,
@@ -105,7 +106,7 @@ def feature_figure(view: View) -> Figure:
     ]
     caption = (
         "The feature whose distribution fits worst comes first; the percentage is the share of synthetic "
-        "values that lie in wrong bins of the histogram."
+        f"values that lie in wrong bins of the histogram. {UNITS}"
     )
     return Figure("feature", "A feature in detail", caption, data, layout, choices)
 

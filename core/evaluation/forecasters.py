@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.errors import ConfigError, TrainingDivergedError
-from core.evaluation.judge_networks import Told, spread, start
+from core.evaluation.judge_networks import Told, seeds, spread, start
 from core.evaluation.judges import Progress, draw_batches
 from core.evaluation.scores import Score
 from core.evaluation.windows import checked_pair
@@ -75,8 +75,8 @@ def forecast_error(
     told = Told(name, repetitions * iterations, progress)
     errors = []
     with one_thread():
-        for repetition in range(repetitions):
-            rng = torch.Generator().manual_seed(seed + repetition)
+        for start_seed in seeds(seed, repetitions):
+            rng = torch.Generator().manual_seed(start_seed)
             network = Forecaster(train, rng)
             _train(network, _batches(torch.from_numpy(train), iterations, batch_size, rng), iterations, told)
             errors.append(_error(network, torch.from_numpy(test)))

@@ -50,8 +50,13 @@ def evaluate_generator(
         progress: Told what is being done, and how much of how much.
     """
     dataset = job.dataset
-    parts = ("series.py", "scaler.py", "layout.py", "encode.py")
-    code = code_digest("evaluation", "generators", *(f"prepare/{part}" for part in parts))
+    prepare = ("series.py", "scaler.py", "layout.py", "encode.py", "holdout.py")
+    training = ("distance.py", "metrics.py")
+    code = code_digest(
+        *("evaluation", "generators", "networks"),
+        *(f"prepare/{part}" for part in prepare),
+        *(f"training/{part}" for part in training),
+    )
     key = content_digest(
         generator=generator.digest,
         prepared=prepared.digest,
@@ -92,7 +97,7 @@ def _evaluate(
     judged = [judged_channels(kind, variable=variable) for kind in kinds]
     held_out = None
     if later is not None:
-        held_out = HeldOut(judged[2], later[1], series.manifest["holdout"]["from"])
+        held_out = HeldOut(judged[2], *later[1:], series.manifest["holdout"]["from"])
     subject = Subject(
         real=judged[0],
         synthetic=judged[1],
@@ -108,7 +113,7 @@ def _evaluate(
     return evaluate_windows(subject, out, _judging(options), progress)
 
 
-def _published(job: JobConfig) -> dict[str, tuple[float, float]]:
+def _published(job: JobConfig) -> dict[str, tuple[float, float | None]]:
     found = published_scores(job.model.kind, job.dataset.name)
     return {} if found is None else {f"{job.model.kind}, the TimeGAN paper": found}
 
@@ -128,15 +133,19 @@ def _chosen(series: PreparedSeries, job: JobConfig, *, held_out: bool) -> tuple[
 
 def _held_out(
     series: PreparedSeries, job: JobConfig, layout: Layout, bundle: GeneratorBundle
-) -> tuple[WindowArrays, NDArray[np.int64]] | None:
-    """Windows that the generator has not seen, and where they start."""
+) -> tuple[WindowArrays, NDArray[np.int64], NDArray[np.int64]] | None:
+    """Windows that the generator has not seen, and the stamps (or numbers) of their first and last rows."""
     if not len(series.held_out_segments):
         return None
     windows, chosen = _chosen(series, job, held_out=True)
     known, outside = recode_windows(windows.gather(chosen), layout, bundle.series.layout)
     if outside:
         logger.info("%d held-out values lie outside the range of the rows that were learnt", outside)
-    return known, windows.starts[chosen]
+    first = windows.starts[chosen]
+    last = first + known.lengths - 1
+    if (stamps := series.stamps) is not None:
+        first, last = stamps[first], stamps[last]
+    return known, first, last
 
 
 def _judging(options: EvaluationConfig) -> JudgingOptions:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from core.evaluation.paper import Array32, PaperJudges
-from core.evaluation.splits import Split, parts_by_time, splits_by_time
+from core.evaluation.splits import Split, block_splits, random_parts
+from core.prepare.holdout import parts_by_time
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class HeldOut:
     """Windows of rows that come later than those that were learnt, and share none with them."""
 
     windows: NDArray[Any]
-    """Shape (K, T, D), in the order of time, original units."""
-    starts: NDArray[np.int64]
-    """Shape (K,): first row of each, ascending."""
-    first: str | None = None
-    """Time of the first row."""
+    """Shape (K, T, D), original units."""
+    first: NDArray[np.int64]
+    """Shape (K,): stamp of each one's first row, or its number."""
+    last: NDArray[np.int64]
+    """Shape (K,): likewise of its last row."""
+    since: str | None = None
+    """Time of the first row of all."""
 
 
 def hold_out_windows(
@@ -48,15 +51,16 @@ def hold_out_windows(
         DataError: fewer than two windows are left on a side.
     """
     length = windows.shape[1]
-    first, stop = int(starts[0]), int(starts[-1]) + length
-    border = stop - max(1, round(share * (stop - first)))
+    begin, stop = int(starts[0]), int(starts[-1]) + length
+    border = stop - max(1, round(share * (stop - begin)))
     learnt, later = starts + length <= border, starts >= border + length
     if min(int(learnt.sum()), int(later.sum())) < 2:
         raise DataError(
             f"a hold-out of {share:g} leaves {int(learnt.sum())} windows before and {int(later.sum())} after a "
             f"purge of {length} rows; the windows must stand in the order of time, choose another share"
         )
-    return windows[learnt], starts[learnt], HeldOut(windows[later], starts[later])
+    first = starts[later]
+    return windows[learnt], starts[learnt], HeldOut(windows[later], first, first + length - 1)
 
 
 @dataclass(frozen=True)
@@ -65,28 +69,35 @@ class HoldOutJudging:
 
     training: Array32
     training_starts: NDArray[np.int64]
+    """Shape (N,): first row of each training window, ascending."""
     held_out: Array32
-    held_out_starts: NDArray[np.int64]
+    first: NDArray[np.int64]
+    """See `HeldOut`."""
+    last: NDArray[np.int64]
     synthetic: Array32
-
-    @property
-    def length(self) -> int:
-        """Steps of a window."""
-        return int(self.held_out.shape[1])
 
     def splits(self, judges: int, seed: int) -> dict[str, list[Split]]:
         """Of judges of the synthetic windows, and of judges of the training windows in their place.
 
-        Real windows are divided by time, see `parts_by_time`.
+        Held-out windows are divided by time: judges are tested on later ones than they were trained on. The
+        others stand for the time before, of which synthetic windows are drawn at random; training windows are
+        divided at random too, by blocks of rows. (Divided by time, only the latest of them would be tested,
+        which are nearest to the hold-out, and drift would look smaller than it is.)
 
         Raises:
-            DataError: there are too few held-out windows to divide.
+            DataError: there are too few windows to divide.
         """
-        real = parts_by_time(self.held_out_starts, self.length)
-        training = parts_by_time(self.training_starts, self.length)
+        train, test = parts_by_time(self.first, self.last)
+        if not len(train) or not len(test):
+            raise DataError(
+                f"{len(self.held_out)} held-out windows cannot be split by time into windows that share no "
+                "row; hold out more rows"
+            )
+        drawn = random_parts(len(self.synthetic), judges, np.random.default_rng(seed))
+        blocks = block_splits(self.training_starts, self.held_out.shape[1], judges, seed)
         return {
-            "synthetic": splits_by_time(real, len(self.synthetic), judges, seed),
-            "training": splits_by_time(real, training, judges, seed),
+            "synthetic": [Split(train, test, *parts) for parts in drawn],
+            "training": [Split(train, test, *parts) for parts in blocks],
         }
 
     def kinds(self) -> Mapping[str, Array32]:

@@ -41,6 +41,11 @@ class Told:
             self.progress(self.name, self.done, self.total)
 
 
+def seeds(seed: int, count: int) -> list[int]:
+    """Of `count` judges; another seed has none of them (as `seed + 1` would)."""
+    return [int(state >> 1) for state in np.random.SeedSequence(seed).generate_state(count)]
+
+
 class LstmJudge(nn.Module):
     """Two LSTM layers and a linear reading of the last state.
 

@@ -20,10 +20,11 @@ from torch.nn import functional
 
 from core.errors import ConfigError, TrainingDivergedError
 from core.evaluation.gru import JudgeWeights, Workspace, outputs
-from core.evaluation.scores import TRAIN_SHARE, Score, rank_auc
+from core.evaluation.scores import Score, rank_auc
 from core.evaluation.splits import Split
 from core.evaluation.windows import checked_pair
 from core.networks.threads import one_thread
+from core.prepare.holdout import TRAIN_SHARE
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the iterations done, and their total."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,10 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Colours of curves that are not of real or synthetic windows."""
 NAMED_CELLS = 24
 """Most features whose names stand beside a correlation matrix."""
+UNITS = (
+    "Values are in the units of the windows that were judged: a file's own, while a run of the pipeline judges "
+    "its channels scaled to [0, 1]."
+)
 _DPI = 110
 _MAX_PANELS = 30
 _MAX_PATH_FEATURES = 12
@@ -42,6 +46,8 @@ class Plot:
     title: str
     caption: str
     """How to read it, and what it leaves out."""
+    alt: str
+    """What it shows, for those who do not see it."""
 
     @property
     def name(self) -> str:
@@ -90,7 +96,9 @@ def plot_overlays(view: View, out: Path) -> Plot:
     for axes, embedding in zip(panels, view.embeddings, strict=True):
         _scatter(axes, embedding, len(view.drawn[0]))
     _legend(figure, marker="o")
-    return _saved(figure, out, "Where the windows lie", overlays_caption(view))
+    names = _listed([embedding.name for embedding in view.embeddings])
+    alt = f"Scatter plots by {names}: each point is a window, real ones blue, synthetic ones orange."
+    return _saved(figure, out, "Where the windows lie", overlays_caption(view), alt)
 
 
 def overlays_caption(view: View) -> str:
@@ -109,15 +117,21 @@ def plot_distributions(view: View, out: Path) -> Plot:
     for number, axes in panels.items():
         _histogram(axes, view.histograms[number])
     caption = (
-        "Share of values by size, all steps together, in the units given; the percentage is the share of "
-        "synthetic values that lie in wrong bins. Synthetic values beyond the axis (the real range and a tenth "
-        f"of it on either side) are counted in the outermost bins.{note}"
+        "Share of values by size, all steps together; the percentage is the share of synthetic values that lie "
+        "in wrong bins. Synthetic values beyond the axis (the real range and a tenth of it on either side) are "
+        f"counted in the outermost bins. {UNITS}{note}"
     )
-    return _saved(figure, out, "Distribution of each feature", caption)
+    worst = view.worst(1)[0]
+    alt = (
+        f"{_panels_of(panels)} with the histogram of real values filled blue and that of synthetic ones as an "
+        f"orange outline. The worst fit is {short_name(view.features[worst])}: "
+        f"{100 * view.histograms[worst].misfit:.0f} % of its synthetic values lie in wrong bins."
+    )
+    return _saved(figure, out, "Distribution of each feature", caption, alt)
 
 
 def plot_autocorrelations(view: View, out: Path) -> Plot:
-    """`view.autocorrelation` of every feature, real and synthetic."""
+    """Autocorrelation of every feature, real and synthetic, see `View.autocorrelations`."""
     figure, panels, note = _panels(view, "lag in steps")
     for number, axes in panels.items():
         axes.axhline(0, color="0.75", linewidth=0.8)
@@ -126,14 +140,15 @@ def plot_autocorrelations(view: View, out: Path) -> Plot:
         axes.set_ylim(-1.05, 1.05)
         _whole_steps(axes, 5)
     caption = (
-        "How strongly a value goes with the value so many steps later, about each window's own mean. The "
-        f"curves should lie on each other; a feature that never changes within a window has none.{note}"
+        "How strongly a value goes with the value so many steps later, from -1 to 1. The curves should lie on "
+        f"each other; a feature that never changes in the real windows has none.{note}"
     )
-    return _saved(figure, out, "Autocorrelation of each feature", caption)
+    alt = f"{_panels_of(panels)} of curves by lag, real solid blue, synthetic dashed orange."
+    return _saved(figure, out, "Autocorrelation of each feature", caption, alt + _largest_gap(view))
 
 
 def plot_spectra(view: View, out: Path) -> Plot:
-    """`view.spectrum` of every feature, real and synthetic."""
+    """Power spectrum of every feature, real and synthetic, see `View.spectra`."""
     figure, panels, note = _panels(view, "cycles per step")
     for number, axes in panels.items():
         curves = [curve[:, number] for curve in view.spectra]
@@ -147,7 +162,8 @@ def plot_spectra(view: View, out: Path) -> Plot:
         "step to step on the right, in shares of the real power and on a logarithmic scale. An orange curve "
         f"above the blue one on the right is too rough, one below it too smooth.{note}"
     )
-    return _saved(figure, out, "Power spectrum of each feature", caption)
+    alt = f"{_panels_of(panels)} of the power by frequency, real solid blue, synthetic dashed orange."
+    return _saved(figure, out, "Power spectrum of each feature", caption, alt)
 
 
 def plot_paths(view: View, out: Path) -> Plot:
@@ -167,16 +183,19 @@ def plot_paths(view: View, out: Path) -> Plot:
             _whole_steps(axes, 4)
             _plain(axes)
     _legend(figure)
+    most = max(map(len, view.paths))
     caption = (
-        f"At most {max(map(len, view.paths))} windows of each drawn at random, the same ones in every panel: "
-        "real on the left, synthetic on the right, over the steps of a window and in the units given."
+        f"At most {most} windows of each drawn at random, the same ones in every panel: real on the left, "
+        f"synthetic on the right, over the steps of a window. {UNITS}"
         f"{_left_out(len(chosen), len(view.features))}"
     )
-    return _saved(figure, out, "Sample paths", caption)
+    features = "1 feature" if len(chosen) == 1 else f"{len(chosen)} features"
+    alt = f"For {features}, up to {most} real windows in blue beside as many synthetic ones in orange."
+    return _saved(figure, out, "Sample paths", caption, alt)
 
 
 def plot_correlations(view: View, out: Path) -> Plot:
-    """Matrices of `view.correlation`, real and synthetic, and their difference."""
+    """Correlation matrices, real and synthetic, see `View.correlations`, and their difference."""
     from matplotlib.figure import Figure
 
     named = len(view.features) <= NAMED_CELLS
@@ -192,7 +211,8 @@ def plot_correlations(view: View, out: Path) -> Plot:
             axes.set_yticks(range(len(names)), names if axes is panels[0] else [], parse_math=False)
         axes.tick_params(labelsize=8)
     figure.colorbar(image, ax=list(panels), shrink=0.8)
-    return _saved(figure, out, "Correlations between the features", correlations_caption(view))
+    alt = f"Three matrices of {len(names)} by {len(names)} features.{_worst_pair(view)}"
+    return _saved(figure, out, "Correlations between the features", correlations_caption(view), alt)
 
 
 def correlation_panels(view: View) -> list[tuple[str, NDArray[np.float64]]]:
@@ -203,16 +223,20 @@ def correlation_panels(view: View) -> list[tuple[str, NDArray[np.float64]]]:
 
 def correlations_caption(view: View) -> str:
     """How to read the matrices, and the pair that fits worst."""
-    caption = (
+    return (
         "Pearson's correlation of each pair of features over all steps, from -1 (blue) to 1 (red). The first "
-        "two should be the same, the third pale; a feature that never changes is grey."
+        "two should be the same, the third pale; a feature that never changes in the real windows is grey."
+        f"{_worst_pair(view)}"
     )
+
+
+def _worst_pair(view: View) -> str:
     difference = np.abs(view.correlations[1] - view.correlations[0])
     if np.isnan(difference).all():
-        return caption
+        return ""
     row, column = np.unravel_index(np.nanargmax(difference), difference.shape)
     pair = f"{short_name(view.features[row])} and {short_name(view.features[column])}"
-    return f"{caption} The largest difference is {difference[row, column]:.2f}, between {pair}."
+    return f" The largest difference is {difference[row, column]:.2f}, between {pair}."
 
 
 def plot_training(view: View, out: Path) -> Plot:
@@ -232,7 +256,11 @@ def plot_training(view: View, out: Path) -> Plot:
         axes.grid(color="0.9")
         axes.legend(frameon=False, fontsize=8)
         _plain(axes)
-    return _saved(figure, out, "The training", TRAINING_CAPTION)
+    drawn = "; ".join(
+        f"{short_name(group)}: {_listed([short_name(name) for name in named])}"
+        for group, named in panels.items()
+    )
+    return _saved(figure, out, "The training", TRAINING_CAPTION, f"Curves against training steps of {drawn}.")
 
 
 TRAINING_CAPTION = (
@@ -331,6 +359,24 @@ def _left_out(shown: int, features: int) -> str:
     return f" The {shown} of {features} features whose distributions fit worst are shown."
 
 
-def _saved(figure: Figure, out: Path, title: str, caption: str) -> Plot:
+def _panels_of(panels: dict[int, Axes]) -> str:
+    return "A panel" if len(panels) == 1 else f"{len(panels)} panels, one for each feature shown,"
+
+
+def _largest_gap(view: View) -> str:
+    """Where the autocorrelations differ most."""
+    gap = np.abs(view.autocorrelations[1] - view.autocorrelations[0])
+    if np.isnan(gap).all():
+        return ""
+    lag, feature = np.unravel_index(np.nanargmax(gap), gap.shape)
+    return f" The largest gap is {gap[lag, feature]:.2f}, of {short_name(view.features[feature])} at lag {lag}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _saved(figure: Figure, out: Path, title: str, caption: str, alt: str) -> Plot:
     figure.savefig(out, dpi=_DPI, format="png", metadata={"Software": None})
-    return Plot(out, title, caption)
+    return Plot(out, title, caption, alt)

@@ -12,6 +12,7 @@ the training does (`core.training.distance`).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, DataError
+from core.evaluation.checks import checked_like
+from core.evaluation.distances.draw import some
 from core.evaluation.measures import Measure
 from core.evaluation.neighbours import Floats, Index, Pool
 from core.evaluation.privacy_measures import (
@@ -31,7 +34,7 @@ from core.evaluation.privacy_measures import (
     ratio,
 )
 from core.evaluation.windows import checked_pair
-from core.training.distance import CELLS, MEMORISED
+from core.training.distance import MEMORISED
 
 EXACT = 1e-6
 """Distance up to which a window is the other one again: the rounding of single precision, scaled and back."""
@@ -52,7 +55,14 @@ class Privacy:
     near_copies: int
     """Those that are not, but not farther from one than `near_distance`."""
     compared: int
-    """Synthetic windows that were looked at."""
+    """Synthetic windows that were looked at, drawn at random."""
+    identical: int
+    """Of all synthetic windows, those that are a training window bit by bit in single precision;
+    `exact_copies`, of those looked at, also counts what was rounded on its way."""
+    synthetic_windows: int
+    """All synthetic windows, which `identical` is of."""
+    training_windows: int
+    """Training windows that were searched: all that were given."""
     near_distance: float
     """A quarter of the first percentile of real windows' distances to the nearest training window, exact copies
     not counted. One real window in a hundred comes within the percentile; the quarter is the guard's. A fixed
@@ -89,7 +99,7 @@ def measure_privacy(
         holdout: Shape (K, T, D), real windows that share no row with those of `train`, scaled by the same.
         starts: Shape (N,), the first row of each training window.
         windows: Of each kind looked at, at most, drawn at random. They are compared with all windows of the
-            other kind, or with as many as hold `CELLS` numbers.
+            other kind.
         seed: Fixes which windows are looked at.
 
     Raises:
@@ -101,22 +111,22 @@ def measure_privacy(
         raise ConfigError(f"windows must be at least 1, got {windows}")
     train, synthetic = checked_pair(train, synthetic, np.float64)
     if holdout is not None:
-        holdout, _ = checked_pair(holdout, synthetic[:2], np.float64)
+        holdout = checked_like(holdout, train, "hold-out", np.float64)
     rng = np.random.default_rng(seed)
-    pool = _training_pool(train, _checked_starts(starts, len(train)), rng)
-    fake = _flat(synthetic)[_some(len(synthetic), windows, rng, "synthetic")]
-    own = _some(len(pool.flat), windows, rng, "training")
+    pool = _training_pool(train, _checked_starts(starts, len(train)))
+    fake = _flat(synthetic)[_looked_at(len(synthetic), windows, rng, "synthetic")]
+    own = _looked_at(len(train), windows, rng, "training")
     if holdout is None:
         found = Found(pool.nearest(fake), pool.nearest_others(own), None)
-        return _judged(found, [*distance_measures(found), authenticity(pool, found)])
-    unseen = _flat(holdout)[_some(len(holdout), windows, rng, "hold-out")]
+        return _judged(found, [*distance_measures(found), authenticity(pool, found)], train, synthetic)
+    unseen = _flat(holdout)[_looked_at(len(holdout), windows, rng, "hold-out")]
     found = Found(pool.nearest(fake), pool.nearest_others(own), pool.nearest(unseen))
     measures = [*distance_measures(found), authenticity(pool, found)]
-    attack = membership_inference(_pool(synthetic, rng, "synthetic"), pool.flat[own], unseen, found)
-    return _judged(found, [*measures, attack])
+    attack = membership_inference(_pool(synthetic), pool.flat[own], unseen, found)
+    return _judged(found, [*measures, attack], train, synthetic)
 
 
-def _judged(found: Found, measures: list[Measure]) -> Privacy:
+def _judged(found: Found, measures: list[Measure], train: Floats, synthetic: Floats) -> Privacy:
     near = _near_distance(found)
     distance, compared = found.fake.distance, len(found.fake.distance)
     exact, copied = int((distance <= EXACT).sum()), int((distance <= near).sum())
@@ -127,10 +137,24 @@ def _judged(found: Found, measures: list[Measure]) -> Privacy:
         exact_copies=exact,
         near_copies=copied - exact,
         compared=compared,
+        identical=_identical(train, synthetic),
+        synthetic_windows=len(synthetic),
+        training_windows=len(train),
         near_distance=near,
         nearness=nearness,
         copies=nearness < MEMORISED or copied - real * compared > max(1.0, TOLERATED * compared),
     )
+
+
+def _identical(train: Floats, synthetic: Floats) -> int:
+    """See `Privacy.identical`."""
+    known = {_digest(window) for window in train}
+    return sum(_digest(window) in known for window in synthetic)
+
+
+def _digest(window: Floats) -> bytes:
+    same_zeros = window.astype(np.float32) + np.float32(0)  # -0 is 0
+    return hashlib.blake2b(same_zeros.tobytes(), digest_size=16).digest()
 
 
 def _near_distance(found: Found) -> float:
@@ -148,8 +172,8 @@ def _checked_starts(starts: NDArray[Any] | None, windows: int) -> Index | None:
     return starts
 
 
-def _training_pool(train: Floats, starts: Index | None, rng: np.random.Generator) -> Pool:
-    pool = _pool(train, rng, "training", starts)
+def _training_pool(train: Floats, starts: Index | None) -> Pool:
+    pool = _pool(train, starts)
     if pool.all_have_others():
         return pool
     _logger.warning(
@@ -161,22 +185,19 @@ def _training_pool(train: Floats, starts: Index | None, rng: np.random.Generator
     return Pool(pool.flat, np.arange(len(pool.flat)), 1)
 
 
-def _pool(windows: Floats, rng: np.random.Generator, kind: str, starts: Index | None = None) -> Pool:
-    """As many windows as hold `CELLS` numbers; without `starts`, each shares rows with itself alone."""
-    kept = _some(len(windows), max(2, CELLS // windows[0].size), rng, kind)
-    flat = _flat(windows) if len(kept) == len(windows) else _flat(windows)[kept]
+def _pool(windows: Floats, starts: Index | None = None) -> Pool:
+    """Without `starts`, each shares rows with itself alone."""
     if starts is None:
-        return Pool(flat, np.arange(len(flat)), 1)
-    return Pool(flat, starts[kept].astype(np.int64), windows.shape[1])
+        return Pool(_flat(windows), np.arange(len(windows)), 1)
+    return Pool(_flat(windows), starts.astype(np.int64), windows.shape[1])
 
 
 def _flat(windows: Floats) -> Floats:
     return windows.reshape(len(windows), -1)
 
 
-def _some(count: int, most: int, rng: np.random.Generator, kind: str) -> Index:
+def _looked_at(count: int, most: int, rng: np.random.Generator, kind: str) -> Index:
     """The numbers of all windows, or of `most` that are drawn at random."""
-    if count <= most:
-        return np.arange(count)
-    _logger.info("privacy: %d of %d %s windows are looked at, drawn at random", most, count, kind)
-    return np.sort(rng.choice(count, most, replace=False))
+    if count > most:
+        _logger.info("privacy: %d of %d %s windows are looked at, drawn at random", most, count, kind)
+    return some(count, most, rng)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.evaluation.figures import Figure
-from core.evaluation.plots import Plot, short_name
-from core.evaluation.verdicts import distance_groups, drift_sentence, summary_cards, weakest
+from core.evaluation.plots import UNITS, Plot, short_name
+from core.evaluation.published import Published, published_text
+from core.evaluation.rows import Row, distance_groups, risk_rows, weakest
+from core.evaluation.verdicts import drift_sentence, gap_width, privacy_verdict, spread, summary_cards
 from core.lake import write_atomically
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]|~#$!])")
+_PICTURE = re.compile(r"^!\[.*\]\(.*\)\n\n", re.MULTILINE)
 _SPACE = "\N{NO-BREAK SPACE}"
-_OPTIONAL = ("references", "judges", "forecasters", "distances", "privacy", "validity", "holdout")
-_OPTIONAL_HOLDOUT = ("from", "predictive", "judges", "forecasters", "distances")
 
 
 def write_reports(
@@ -38,26 +38,27 @@ def write_reports(
     plots: Sequence[Plot],
     figures: Sequence[Figure] = (),
     *,
-    published: Mapping[str, tuple[float, float]] | None = None,
+    published: Mapping[str, Published] | None = None,
 ) -> None:
     """Write `report.html` and `report.md`.
 
     Args:
         out: Existing folder; pictures lie in `plots/` below it.
-        scores: What `scores.json` holds; sections that were not computed are None or left out.
+        scores: What `scores.json` holds; sections that were not computed are None or empty.
         plots: Pictures, in their order.
         figures: Interactive ones; one that is called as a picture takes its place where scripts run.
         published: Discriminative and predictive score by who reports them, see `published.published_scores`.
     """
     pages = environment()
     content = {
-        "scores": _complete(scores),
+        "scores": scores,
         "published": dict(published or {}),
         "cards": summary_cards(scores),
-        "weakest": weakest(scores.get("distances") or ()),
-        "groups": distance_groups(scores.get("distances") or ()),
-        "risks": distance_groups((scores.get("privacy") or {}).get("measures") or ()),
-        "holdout": _holdout(scores.get("holdout")),
+        "weakest": weakest(scores["distances"]),
+        "groups": distance_groups(scores["distances"]),
+        "risks": risks(scores["privacy"]),
+        "holdout": _holdout(scores["holdout"]) if scores["holdout"] else None,
+        "units": UNITS,
         "plots": plots,
         "alone": [figure for figure in figures if figure.name not in {plot.name for plot in plots}],
         "figures": {figure.name: figure for figure in figures},
@@ -86,6 +87,8 @@ def environment() -> Environment:
         short="{:.5g}".format,
         brief="{:.3g}".format,
         share=_share,
+        spread=spread_text,
+        published=published_text,
         times=times_text,
         name=partial(short_name, most=40),
         md=markdown_text,
@@ -117,27 +120,44 @@ def markdown_text(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", line)
 
 
+def without_pictures(markdown: str) -> str:
+    """`report.md` for a page that no file lies beside: pictures are left out, their captions stay."""
+    return _PICTURE.sub("", markdown)
+
+
 def times_text(times: float | None) -> str:
     """How many times as far as real windows, in few letters."""
     if times is None:
         return "\N{EN DASH}"
-    if times > 99 or math.isinf(times):
+    if times > 99:
         return f">{_SPACE}99{_SPACE}\N{MULTIPLICATION SIGN}"
     return f"{times:.1f}{_SPACE}\N{MULTIPLICATION SIGN}"
 
 
-def _complete(scores: dict[str, Any]) -> dict[str, Any]:
-    return dict.fromkeys(_OPTIONAL) | scores
+def spread_text(score: dict[str, Any]) -> str:
+    """Standard deviation over the judges."""
+    deviation = spread(score)
+    return "one judge" if deviation is None else f"{deviation:.4f}"
 
 
-def _holdout(holdout: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The section with its distances in groups and its drift in words."""
-    if not holdout:
-        return None
-    section = dict.fromkeys(_OPTIONAL_HOLDOUT) | holdout
-    gap = holdout["discriminative"]
-    drift = drift_sentence(gap["synthetic"]["mean"], gap["training"]["mean"])
-    return section | {"drift": drift, "groups": distance_groups(section["distances"] or ())}
+def risks(privacy: dict[str, Any] | None) -> list[Row]:
+    """Rows of the section `privacy`, marked no worse than its verdict; none if it was not computed."""
+    return risk_rows(privacy["measures"], privacy_verdict(privacy).level) if privacy else []
+
+
+def _holdout(holdout: dict[str, Any]) -> dict[str, Any]:
+    """The section with its distances in groups, its drift in words, and all scores of a kind in one list."""
+    return holdout | {
+        "drift": drift_sentence(holdout["discriminative"]),
+        "width": gap_width(holdout["discriminative"]),
+        "rows": [
+            {"title": "discriminative, paper's judges", **holdout["discriminative"]},
+            *({**judge, "title": f"discriminative, {judge['title']}"} for judge in holdout["judges"]),
+            {"title": "predictive, paper's forecasters", **holdout["predictive"]},
+            *({**row, "title": f"forecast error, {row['title']}"} for row in holdout["forecasters"]),
+        ],
+        "groups": distance_groups(holdout["distances"]),
+    }
 
 
 def _share(value: float) -> str:

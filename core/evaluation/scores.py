@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-TRAIN_SHARE = 0.8
-"""Share of the windows that a discriminative judge is trained on; the rest test it."""
+from core.prepare.holdout import TRAIN_SHARE
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import DataError
-from core.evaluation.scores import TRAIN_SHARE
+from core.prepare.holdout import TRAIN_SHARE
 
 Index = NDArray[np.int64]
 Parts = tuple[Index, Index]
 """Windows that train and windows that test."""
+
+_BLOCK_WINDOWS = 4
+_FEWEST_BLOCKS = 10
 
 
 @dataclass(frozen=True)
@@ -35,50 +38,92 @@ def random_splits(real: int, synthetic: int, judges: int, seed: int) -> list[Spl
         seed: Fixes them.
     """
     rng = np.random.default_rng(seed)
-    splits = []
-    for _ in range(judges):
-        parts = []
-        for count in (real, synthetic):
-            order = rng.permutation(count)
-            parts += [order[: int(TRAIN_SHARE * count)], order[int(TRAIN_SHARE * count) :]]
-        splits.append(Split(*parts))
-    return splits
+    kinds = [random_parts(count, judges, rng) for count in (real, synthetic)]
+    return [Split(*parts, *others) for parts, others in zip(*kinds, strict=True)]
 
 
-def splits_by_time(real: Parts, synthetic: Parts | int, judges: int, seed: int) -> list[Split]:
-    """One for each judge, real windows divided by time; so are the others, or by chance if they have no time.
-
-    Args:
-        real: Of the real windows, see `parts_by_time`.
-        synthetic: Of the others, or how many of them there are.
-        judges: How many splits.
-        seed: Fixes what is left to chance.
-    """
-    if not isinstance(synthetic, int):
-        return [Split(*real, *synthetic)] * judges
-    drawn = random_splits(1, synthetic, judges, seed)
-    return [Split(*real, split.train_fake, split.test_fake) for split in drawn]
+def random_parts(windows: int, judges: int, rng: np.random.Generator) -> list[Parts]:
+    """80 % of so many windows, drawn at random for each judge, and the rest."""
+    orders, trained = (rng.permutation(windows) for _ in range(judges)), int(TRAIN_SHARE * windows)
+    return [(order[:trained], order[trained:]) for order in orders]
 
 
-def parts_by_time(starts: Index, length: int) -> Parts:
-    """The earlier windows train, the later ones test, and no row is between them in both.
+def block_splits(starts: Index, length: int, count: int, seed: int) -> list[Parts]:
+    """As a random split, but by blocks of rows, so that no row is in both parts.
 
-    Windows that overlap are nearly copies of each other: a random split would let a judge remember what it is
-    tested on. The border stands where the first 80 % of the windows start; windows that start before it and
-    reach across it are in neither part.
+    Windows that overlap are nearly copies of each other: dividing them one by one would let a judge remember
+    what it is tested on. A window that lies in blocks of both parts is in neither.
 
     Args:
-        starts: First row of each window, ascending.
+        starts: Shape (N,): first row of each window, ascending.
         length: Rows of a window.
+        count: How many, each drawn anew; their parts are of the same sizes.
+        seed: Fixes them.
 
     Raises:
-        DataError: one part is empty.
+        DataError: there are too few rows to divide.
     """
-    border = starts[int(TRAIN_SHARE * len(starts))] if len(starts) else 0
-    train, test = np.flatnonzero(starts + length <= border), np.flatnonzero(starts >= border)
-    if not len(train) or not len(test):
+    blocks = _Blocks.of(starts, length)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(count):
+        trains = np.zeros(blocks.count, dtype=np.bool_)
+        trains[rng.permutation(blocks.count)[: int(TRAIN_SHARE * blocks.count)]] = True
+        drawn.append((blocks.inside(trains), blocks.inside(~trains)))
+    sizes = [min(len(parts[part]) for parts in drawn) for part in (0, 1)]
+    if not all(sizes):
         raise DataError(
-            f"{len(starts)} windows of {length} steps cannot be split by time into windows that share no row; "
-            "hold out more rows"
+            f"{len(starts)} windows of {length} steps cannot be split into windows that share no row; "
+            "bring more rows"
         )
-    return train, test
+    return [
+        (np.sort(rng.permutation(train)[: sizes[0]]), np.sort(rng.permutation(test)[: sizes[1]]))
+        for train, test in drawn
+    ]
+
+
+def halves_by_blocks(starts: Index, length: int, seed: int) -> Parts:
+    """Two halves that share no row and yet cover the same times: of two neighbouring blocks each gets one.
+
+    Args:
+        starts: Shape (N,): first row of each window, ascending.
+        length: Rows of a window.
+        seed: Fixes which.
+
+    Raises:
+        DataError: a half would have fewer than two windows.
+    """
+    blocks = _Blocks.of(starts, length)
+    coins = np.random.default_rng(seed).integers(0, 2, size=(blocks.count + 1) // 2)
+    first = np.stack([coins == 0, coins == 1], axis=1).ravel()[: blocks.count]
+    halves = blocks.inside(first), blocks.inside(~first)
+    if min(map(len, halves)) < 2:
+        raise DataError(
+            f"{len(starts)} windows of {length} steps cannot be halved into windows that share no row"
+        )
+    return halves
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks of rows, and in which of them each window lies."""
+
+    first: Index
+    """Shape (N,): the block of a window's first row."""
+    last: Index
+    """Shape (N,): of its last row."""
+    count: int
+
+    @classmethod
+    def of(cls, starts: Index, length: int) -> _Blocks:
+        """Blocks of four windows' lengths, of fewer rows where there would not be ten."""
+        rows = int(starts[-1] - starts[0]) + length
+        size = max(length, min(_BLOCK_WINDOWS * length, rows // _FEWEST_BLOCKS))
+        first, last = ((starts - starts[0] + step) // size for step in (0, length - 1))
+        # Rows that no window covers leave blocks empty: those must not take places of others.
+        used = np.unique(np.concatenate([first, last]))
+        return cls(np.searchsorted(used, first), np.searchsorted(used, last), len(used))
+
+    def inside(self, chosen: NDArray[np.bool_]) -> Index:
+        """Windows whose rows are all in chosen blocks, shape (blocks,)."""
+        return np.flatnonzero(chosen[self.first] & chosen[self.last])

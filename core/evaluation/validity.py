@@ -17,7 +17,7 @@ from core.catalog import Bounds, Expectations, Relation
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["relation", "range", "category", "integer", "time"]
+Kind = Literal["relation", "range", "category", "integer"]
 Test = Callable[[pd.DataFrame], NDArray[np.bool_]]
 """Of each row: whether it breaks a rule."""
 
@@ -44,8 +44,7 @@ def check_validity(
     """Check synthetic rows in original units and types.
 
     The rules are the relations and ranges that the dataset declares; that categories are among those of the
-    real rows; that columns hold whole numbers where the real rows do; and that the rows of a window are
-    consecutive steps.
+    real rows; and that columns hold whole numbers where the real rows do.
 
     Args:
         real: Rows with the columns `window`, `step` and any others.
@@ -55,7 +54,7 @@ def check_validity(
 
     Returns:
         One for each rule, the most broken first: `rule`, `kind`, `broken` and `of` rows, `share` and
-        `real_share`.
+        `real_share`; none where nothing is declared and no column has categories or whole numbers.
     """
     verdicts = [
         Verdict(rule, kind, int(broken.sum()), len(broken), _share(broken), _share(test(real)))
@@ -83,7 +82,6 @@ def _rules(real: pd.DataFrame, expectations: Expectations) -> Iterator[tuple[str
             )
         elif column.notna().any() and not _fractional(name, real).any():
             yield f"{name}: whole numbers", "integer", partial(_fractional, name)
-    yield "steps follow one another", "time", _jumps
 
 
 def _there(rows: pd.DataFrame, rule: str, *names: str) -> bool:
@@ -92,7 +90,9 @@ def _there(rows: pd.DataFrame, rule: str, *names: str) -> bool:
         name for name in names if name not in rows.columns or not pd.api.types.is_numeric_dtype(rows[name])
     ]
     if missing:
-        logger.info("validity: %s is not checked, the windows have no column of numbers %r", rule, missing[0])
+        logger.warning(
+            "validity: %s is not checked, the windows have no column of numbers %r", rule, missing[0]
+        )
     return not missing
 
 
@@ -124,14 +124,6 @@ def _unknown(name: str, known: set[Any], rows: pd.DataFrame) -> NDArray[np.bool_
 def _fractional(name: str, rows: pd.DataFrame) -> NDArray[np.bool_]:
     values = _floats(rows[name])
     return np.asarray(np.isfinite(values) & (values != np.round(values)))
-
-
-def _jumps(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Rows that are not the step after the row before them in their window, or its first."""
-    window, step = rows["window"].to_numpy(), rows["step"].to_numpy()
-    same = np.concatenate([[False], np.diff(window) == 0])
-    follows = np.concatenate([[True], np.diff(step) == 1])
-    return np.asarray(np.where(same, ~follows, step != 0))
 
 
 def _floats(column: pd.Series[Any]) -> NDArray[np.float64]:

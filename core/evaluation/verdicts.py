@@ -7,21 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.evaluation.rows import COPIED, LEVELS
+
 _CHANCE_95 = 1.96 * math.sqrt(math.pi / 2)
 """95 % quantile of |N(0, s^2)| by its mean."""
-_LEVELS = ("good", "fair", "poor")
-_PUBLISHED_TOLERANCE = 0.002
-"""Published predictive scores count as equal to real data within it."""
+_TOLERANCE, _LEEWAY = 0.002, 1.25
+"""Errors of forecasters count as those of real data within it, or up to so many times as large."""
 _DRIFT_HIDES = 0.4
 """Discriminative score of real windows above which drift leaves nothing to see of a generator."""
-_FAIR, _POOR = 2.0, 5.0
-"""Times as far as real windows, from where a distance counts as fair and as poor."""
-_NEAR_IDEAL = 0.05
-"""A value this close to its ideal, in parts of it, is good whatever its reference is."""
-_TICK = 25.0
-"""Where on a bar, in per cent, real windows stand."""
-_LONGEST = 20.0
-"""Times as far as real windows at which a bar is full."""
+_LEAST_GAP, _WIDE_GAP = 0.05, 0.15
+"""Differences of discriminative scores: up to the first they say nothing, above the second much."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +39,6 @@ class Card:
     verdict: Verdict
 
 
-@dataclass(frozen=True)
-class Row:
-    """A measure beside what real windows get."""
-
-    measure: dict[str, Any]
-    """See `measures.Measure`."""
-    times: float | None
-    """As far from its ideal as real windows are; infinite where those are at it; None without a reference."""
-    level: str
-    """`good`, `fair` or `poor`; empty without a reference."""
-    worst: tuple[tuple[str, float], ...]
-    """The features that fit worst, with their values."""
-
-    @property
-    def bar(self) -> float:
-        """Length of the bar in per cent; real windows stand at a quarter, beyond it is logarithmic."""
-        times = min(self.times or 0.0, _LONGEST)
-        if times <= 1:
-            return _TICK * times
-        return _TICK + (100 - _TICK) * math.log(times) / math.log(_LONGEST)
-
-
 def summary_cards(scores: dict[str, Any]) -> list[Card]:
     """Fidelity and usefulness, and memorisation, validity and hold-out where they were measured."""
     discriminative, predictive = scores["discriminative"], scores["predictive"]
@@ -73,23 +46,28 @@ def summary_cards(scores: dict[str, Any]) -> list[Card]:
         Card(
             "Fidelity",
             f"{discriminative['mean']:.3f}",
-            f"± {discriminative['std']:.3f} discriminative score, 0 to 0.5",
-            fidelity_verdict(discriminative, scores.get("judges") or ()),
+            f"{_plus_minus(discriminative)} discriminative score, 0 to 0.5",
+            fidelity_verdict(discriminative, scores["judges"]),
         ),
         Card(
             "Usefulness",
             f"{predictive['mean']:.3f}",
-            f"± {predictive['std']:.3f} predictive score, mean absolute error",
-            usefulness_verdict(predictive, scores.get("references"), scores.get("forecasters") or ()),
+            f"{_plus_minus(predictive)} predictive score, mean absolute error",
+            usefulness_verdict(predictive, scores["references"], scores["forecasters"]),
         ),
     ]
-    if scores.get("privacy"):
+    if scores["privacy"]:
         cards.append(_privacy_card(scores["privacy"]))
-    if scores.get("validity"):
+    if scores["validity"]:
         cards.append(_validity_card(scores["validity"]))
-    if scores.get("holdout"):
+    if scores["holdout"]:
         cards.append(_holdout_card(scores["holdout"]))
     return cards
+
+
+def spread(score: dict[str, Any]) -> float | None:
+    """Standard deviation over the judges; None for a single one."""
+    return float(score["std"]) if len(score["values"]) > 1 else None
 
 
 def discriminative_verdict(score: dict[str, Any]) -> Verdict:
@@ -111,9 +89,9 @@ def discriminative_verdict(score: dict[str, Any]) -> Verdict:
     return Verdict(
         level,
         short,
-        f"Trained to tell the two apart, a judge is right about {_right(mean)} times in 100 on windows that it "
-        "has not seen; guessing would be right 50 times. Luck alone gives a perfect generator a score of "
-        f"{floor:.4f} at this number of windows.",
+        f"Trained to tell the two apart, a judge is {_right(score)} on windows that it has not seen; "
+        "guessing would be right 50 times. Luck alone gives a perfect generator a score of "
+        f"{floor:.4f} at this number of windows, and more where they overlap.",
     )
 
 
@@ -129,11 +107,8 @@ def fidelity_verdict(score: dict[str, Any], judges: Sequence[dict[str, Any]]) ->
         return verdict
     strongest = max(judges, key=lambda judge: judge["mean"])
     stronger = discriminative_verdict(strongest)
-    long = (
-        f"{verdict.long} The strongest judge ({strongest['title']}) is right about "
-        f"{_right(strongest['mean'])} times in 100."
-    )
-    if _LEVELS.index(stronger.level) <= _LEVELS.index(verdict.level):
+    long = f"{verdict.long} The strongest judge ({strongest['title']}) is {_right(strongest)}."
+    if not _worse(stronger.level, verdict.level):
         return Verdict(verdict.level, verdict.short, long)
     return Verdict(stronger.level, stronger.short.replace("Judges", "Stronger judges"), long)
 
@@ -149,7 +124,7 @@ def predictive_verdict(score: dict[str, Any], references: dict[str, Any] | None)
     if references is not None:
         real = references["predictive_real"]["mean"]
         long += f", and one trained on the real windows is off by {100 * real:.1f} %"
-        bound = max(bound, real + _PUBLISHED_TOLERANCE)
+        bound = _as_good_as_real(real, constant)
     if mean <= bound:
         return Verdict("good", "Forecasters learn from synthetic windows what real ones do", long + ".")
     if mean < constant:
@@ -178,27 +153,31 @@ def usefulness_verdict(
         f"trained on synthetic windows and by {100 * real:.1f} % when trained on real ones."
     )
     level, short = "good", verdict.short
-    if synthetic >= best["constant"]:
-        level, short = "poor", "The strongest forecaster learns nothing from synthetic windows"
-    elif synthetic > max(1.25 * real, real + _PUBLISHED_TOLERANCE):
+    if synthetic > _as_good_as_real(real, best["constant"]):
         level, short = "fair", "Forecasters learn less from synthetic windows than from real ones"
-    if _LEVELS.index(level) <= _LEVELS.index(verdict.level):
+        if synthetic >= best["constant"]:
+            level, short = "poor", "The strongest forecaster learns nothing from synthetic windows"
+    if not _worse(level, verdict.level):
         level, short = verdict.level, verdict.short
     return Verdict(level, short, long)
 
 
 def privacy_verdict(privacy: dict[str, Any]) -> Verdict:
     """Whether the generator remembers the windows that it was trained on."""
-    exact, near = privacy["exact_copies"], privacy["near_copies"]
-    long = privacy.get("verdict") or (
-        f"Of {privacy['compared']:,} synthetic windows, {exact:,} {_are(exact)} exactly a training window and "
-        f"{near:,} nearly one."
+    exact, near, compared = privacy["exact_copies"], privacy["near_copies"], privacy["compared"]
+    identical, synthetic = privacy["identical"], privacy["synthetic_windows"]
+    real = next(measure["reference"] for measure in privacy["measures"] if measure["name"] == COPIED)
+    long = (
+        f"Of {compared:,} synthetic windows, {exact:,} {_are(exact)} exactly a training window and {near:,} "
+        f"nearly one; of real windows in their place, {_percent(real)} are."
     )
+    if synthetic > compared:
+        long += f" Of all {synthetic:,}, {identical:,} {_are(identical)} a training window to the last bit."
     if privacy["copies"]:
         return Verdict("poor", "The generator copies its training windows", long)
-    if exact:
+    if exact > _repeats(real, compared) or identical > _repeats(real, synthetic):
         return Verdict("fair", "A few synthetic windows are training windows", long)
-    # As many near ones as real windows show among themselves are no fault.
+    # As many as real windows show among themselves are no fault.
     return Verdict("good", "The generator does not copy its training windows", long)
 
 
@@ -232,99 +211,89 @@ def worst_rule(rules: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def holdout_verdict(holdout: dict[str, Any]) -> Verdict:
-    """How much of the gap to windows that nobody trained on is drift, and how much is the generator's."""
-    synthetic, training = holdout["discriminative"]["synthetic"], holdout["discriminative"]["training"]
-    long = f"{drift_sentence(synthetic['mean'], training['mean'])}{_forecast_sentence(holdout)}"
-    if training["mean"] >= _DRIFT_HIDES:
-        return Verdict("fair", "The series drifts too far to say", long)
-    gap = synthetic["mean"] - training["mean"]
-    if gap <= max(0.05, 2 * math.hypot(_error(synthetic), _error(training))):
-        return Verdict("good", "Synthetic windows are as close to later data as real ones", long)
-    if gap <= 0.15:
-        return Verdict("fair", "Synthetic windows are somewhat further from later data than real ones", long)
-    return Verdict("poor", "Synthetic windows are much further from later data than real ones", long)
+    """How much of the gap to windows that nobody trained on is drift, and how much is the generator's.
+
+    The worse counts of the paper's judges and of that stronger one which holds most against the generator,
+    among those whom drift leaves something to see.
+    """
+    level, short = _gap_verdict(holdout["discriminative"])
+    words = [drift_sentence(holdout["discriminative"])]
+    if holdout["judges"]:
+        able = [judge for judge in holdout["judges"] if not _drifts_too_far(judge)] or holdout["judges"]
+        strongest = max(able, key=lambda judge: (LEVELS.index(_gap_verdict(judge)[0]), _gap(judge)))
+        synthetic, training = (strongest[kind]["mean"] for kind in ("synthetic", "training"))
+        words.append(
+            f"By the stronger judge that holds most against them ({strongest['title']}), synthetic windows "
+            f"score {synthetic:.2f} and training windows {training:.2f}."
+        )
+        stronger, its_short = _gap_verdict(strongest)
+        if _worse(stronger, level):
+            level, short = stronger, f"To stronger judges: {its_short[0].lower()}{its_short[1:]}"
+    return Verdict(level, short, " ".join([*words, _forecast_sentence(holdout)]))
 
 
-def drift_sentence(synthetic: float, training: float) -> str:
+def drift_sentence(pair: dict[str, Any]) -> str:
     """The discriminative gap to the hold-out, divided into drift and what is the generator's.
 
     Args:
-        synthetic: Score of synthetic windows against the hold-out.
-        training: Score of the real training windows against it.
+        pair: Scores of `synthetic` windows and of the real `training` windows against the hold-out.
     """
-    mine = (
-        f"The training windows themselves score {training:.2f} against the hold-out, because the series drifts"
-    )
-    if training >= _DRIFT_HIDES:
+    synthetic, training = pair["synthetic"]["mean"], pair["training"]["mean"]
+    mine = f"The training windows themselves score {training:.2f} against the hold-out"
+    if _drifts_too_far(pair):
         return (
-            f"{mine}; the synthetic ones {synthetic:.2f}. Judges tell even real windows from later ones, so "
-            "this score says little about the generator."
+            f"{mine}, because the series drifts; the synthetic ones {synthetic:.2f}. Judges tell even real "
+            "windows from later ones, so this score says little about the generator."
         )
+    drifts = training > _CHANCE_95 * pair["training"]["chance_floor"]
+    why = "because the series drifts" if drifts else "no more than by luck"
     gap = round(synthetic, 2) - round(training, 2)
-    share = f"{gap:.2f} is the generator's" if gap >= 0.005 else "none of it is the generator's"
-    return f"{mine}; the synthetic ones {synthetic:.2f}: {share}."
+    if gap < 0.005:
+        share = "none of it is the generator's"
+    elif _gap(pair) <= gap_width(pair):
+        share = f"the {gap:.2f} between them may be chance"
+    else:
+        share = f"{gap:.2f} is the generator's"
+    return f"{mine}, {why}; the synthetic ones {synthetic:.2f}: {share}."
 
 
-def distance_groups(measures: Sequence[dict[str, Any]]) -> list[tuple[str, list[Row]]]:
-    """Measures by group in the groups' order, the worst first within each."""
-    groups: dict[str, list[Row]] = {}
-    for measure in measures:
-        groups.setdefault(measure["group"], []).append(measure_row(measure))
-    return [(name, sorted(rows, key=_badness, reverse=True)) for name, rows in groups.items()]
+def gap_width(pair: dict[str, Any]) -> float:
+    """Difference of the two hold-out scores up to which it may be chance, at least `_LEAST_GAP`.
+
+    All judges are tested on the same windows, so their spread knows nothing of the chance that chose these: the
+    variance of an accuracy at luck on so many windows is added to that of the mean over judges. Where windows
+    overlap it is larger still.
+
+    Args:
+        pair: Scores of `synthetic` and of `training` windows.
+    """
+    variances = [
+        _error(score) ** 2 + score["chance_floor"] ** 2 * math.pi / 2
+        for score in (pair["synthetic"], pair["training"])
+    ]
+    return max(_LEAST_GAP, 1.96 * math.sqrt(sum(variances)))
 
 
-def weakest(measures: Sequence[dict[str, Any]], most: int = 3) -> list[Row]:
-    """The measures that are poor or fair, the worst first, at most `most` of them."""
-    rows = sorted(map(measure_row, measures), key=_badness, reverse=True)
-    return [row for row in rows if row.level in ("fair", "poor")][:most]
+def _gap_verdict(pair: dict[str, Any]) -> tuple[str, str]:
+    """Level and short text of one kind of judge."""
+    if _drifts_too_far(pair):
+        return "fair", "The series drifts too far to say"
+    width, gap = gap_width(pair), _gap(pair)
+    if gap <= width:
+        if width > _WIDE_GAP:
+            return "fair", "The hold-out is too small to say"
+        return "good", "Synthetic windows are as close to later data as real ones"
+    if gap <= _WIDE_GAP:
+        return "fair", "Synthetic windows are somewhat further from later data than real ones"
+    return "poor", "Synthetic windows are much further from later data than real ones"
 
 
-def measure_row(measure: dict[str, Any]) -> Row:
-    """A measure beside its reference: how many times as far off it is, and what that is worth."""
-    times = _times(measure)
-    level = ""
-    if times is not None:
-        level = "good" if times <= _FAIR else "fair" if times <= _POOR else "poor"
-    by_feature = measure.get("by_feature") or {}
-    ranked = sorted(by_feature.items(), key=lambda item: _off(measure, item[1]), reverse=True)
-    return Row(measure, times, level, tuple(ranked[:3]) if len(ranked) > 1 else ())
+def _drifts_too_far(pair: dict[str, Any]) -> bool:
+    return bool(pair["training"]["mean"] >= _DRIFT_HIDES)
 
 
-def _times(measure: dict[str, Any]) -> float | None:
-    value, reference, ideal = measure["value"], measure["reference"], measure["ideal"]
-    if reference is None:
-        return None
-    if measure["better"] == "higher":
-        return _times_short(value, reference, ideal)
-    off, usual = _off(measure, value), _off(measure, reference)
-    if not usual and measure["better"] == "closer" and min(value, ideal) > 0:
-        # Real windows are the ideal: by what factor the value misses it.
-        return float(max(value / ideal, ideal / value))
-    if off <= _NEAR_IDEAL * abs(ideal):
-        return min(1.0, off / usual) if usual else 1.0
-    return off / usual if usual else math.inf if off else 1.0
-
-
-def _times_short(value: float, reference: float, ideal: float) -> float:
-    """How many times as far as real windows a measure falls short that should be high."""
-    if value >= reference or value >= (1 - _NEAR_IDEAL) * ideal > 0:
-        return 1.0
-    if ideal > reference:
-        return (ideal - value) / (ideal - reference)
-    # Real windows are at the ideal or beyond it: by what factor the value misses them.
-    return reference / value if value > 0 else math.inf
-
-
-def _off(measure: dict[str, Any], value: float) -> float:
-    """How far a value is from the ideal, on the side that matters; only the order of it for `higher`."""
-    if measure["better"] == "higher":
-        return -value
-    ideal: float = measure["ideal"]
-    return max(0.0, value - ideal) if measure["better"] == "lower" else abs(value - ideal)
-
-
-def _badness(row: Row) -> float:
-    return -1.0 if row.times is None else row.times
+def _gap(pair: dict[str, Any]) -> float:
+    return float(pair["synthetic"]["mean"] - pair["training"]["mean"])
 
 
 def _privacy_card(privacy: dict[str, Any]) -> Card:
@@ -345,23 +314,50 @@ def _holdout_card(holdout: dict[str, Any]) -> Card:
 
 
 def _forecast_sentence(holdout: dict[str, Any]) -> str:
-    predictive = holdout.get("predictive")
-    if not predictive:
-        return ""
-    synthetic, training = (100 * predictive[kind]["mean"] for kind in ("synthetic", "training"))
+    """By the forecaster that can leave the training windows' range, where it was run."""
+    pair, why = holdout["predictive"], " and cannot leave the range of these"
+    if holdout["forecasters"]:
+        pair, why = min(holdout["forecasters"], key=lambda row: row["training"]["mean"]), ""
+    synthetic, training = (100 * pair[kind]["mean"] for kind in ("synthetic", "training"))
     return (
-        f" Forecasters are off by {synthetic:.1f} % of the range there when trained on synthetic windows, by "
-        f"{training:.1f} % when trained on the real training windows."
+        f"Forecasters are off by {synthetic:.1f} % of the range there when trained on synthetic windows, by "
+        f"{training:.1f} % when trained on the real training windows{why}."
     )
 
 
+def _as_good_as_real(real: float, constant: float) -> float:
+    """Up to where an error counts as that of real data: leeway ends where a constant guess is as good."""
+    return max(min(_LEEWAY * real, constant), real + _TOLERANCE)
+
+
+def _repeats(share: float, windows: int) -> float:
+    """Up to how many of so many windows repeat others by chance if real ones do at this share.
+
+    Two standard errors of the difference of two counts with the real one's mean.
+    """
+    return share * windows + 2 * math.sqrt(2 * share * windows)
+
+
 def _error(score: dict[str, Any]) -> float:
-    """Standard error of the mean over the judges."""
-    return float(score["std"]) / math.sqrt(max(1, len(score.get("values", ()))))
+    """Standard error of the mean over the judges; 0 for a single one, of which it is not known."""
+    return (spread(score) or 0.0) / math.sqrt(len(score["values"]))
 
 
-def _right(score: float) -> str:
-    return f"{100 * (0.5 + score):.0f}"
+def _worse(level: str, other: str) -> bool:
+    return LEVELS.index(level) > LEVELS.index(other)
+
+
+def _plus_minus(score: dict[str, Any]) -> str:
+    deviation = spread(score)
+    return "one judge," if deviation is None else f"± {deviation:.3f}"
+
+
+def _right(score: dict[str, Any]) -> str:
+    """Scores have lost on which side of a guess the judge is; its AUC has not."""
+    times = f"about {100 * (0.5 + score['mean']):.0f} times in 100"
+    if score["auc"] >= 0.5:
+        return f"right {times}"
+    return f"wrong {times} (as where nearly the same window was learnt as one of the other kind: a copy)"
 
 
 def _are(count: int) -> str:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import periodogram
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from core.errors import ConfigError
+from core.evaluation.distances.dependence import correlation
+from core.evaluation.distances.draw import some
+from core.evaluation.distances.features import moving, varying
+from core.evaluation.distances.temporal import autocorrelation, spectrum
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +71,16 @@ class View:
     histograms: tuple[Histogram, ...]
     """By feature."""
     autocorrelations: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Each of shape (T, D), see `autocorrelation`."""
+    """Each of shape (T, D), for lags from 0: `core.evaluation.distances.temporal.autocorrelation`; NaN for a
+    feature that is constant in the real windows."""
     frequencies: NDArray[np.float64]
-    """Shape (F,), in cycles per step."""
+    """Shape (T // 2,), in cycles per step, from 1/T to 1/2."""
     spectra: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Each of shape (F, D), see `spectrum`, in shares of the real windows' power."""
+    """Each of shape (T // 2, D), in shares of the real windows' power:
+    `core.evaluation.distances.temporal.spectrum`; NaN for a feature that never changes inside a real window."""
     correlations: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Each of shape (D, D), see `correlation`."""
+    """Each of shape (D, D): `core.evaluation.distances.dependence.correlation`; NaN for a feature that is
+    constant in the real windows."""
     paths: tuple[Values, Values]
     """A few windows of each, shape (P, T, D), in the units given."""
     training: Training = field(default_factory=dict)
@@ -122,10 +128,10 @@ def view_windows(
     if windows < 2:
         raise ConfigError(f"windows in an embedding must be at least 2, got {windows}")
     rng = np.random.default_rng(seed)
-    drawn = _some(len(real), windows, rng), _some(len(synthetic), windows, rng)
+    drawn = some(len(real), windows, rng), some(len(synthetic), windows, rng)
     if max(len(real), len(synthetic)) > windows:
         logger.info("embedding %d real and %d synthetic windows drawn at random", *map(len, drawn))
-    frequencies, *spectra = _spectra(*scaled)
+    steps, varies = real.shape[1], varying(scaled[0])
     return View(
         features=tuple(features),
         drawn=drawn,
@@ -133,11 +139,11 @@ def view_windows(
         histograms=tuple(
             histogram(real[..., number], synthetic[..., number]) for number in range(real.shape[2])
         ),
-        autocorrelations=(autocorrelation(scaled[0]), autocorrelation(scaled[1])),
-        frequencies=frequencies,
-        spectra=(spectra[0], spectra[1]),
-        correlations=(correlation(scaled[0]), correlation(scaled[1])),
-        paths=(real[_some(len(real), _PATHS, rng)], synthetic[_some(len(synthetic), _PATHS, rng)]),
+        autocorrelations=_shown(lambda values: autocorrelation(values, steps), scaled, varies),
+        frequencies=np.arange(1, steps // 2 + 1) / steps,
+        spectra=_spectra(scaled),
+        correlations=_shown(correlation, scaled, np.logical_and.outer(varies, varies)),
+        paths=(real[some(len(real), _PATHS, rng)], synthetic[some(len(synthetic), _PATHS, rng)]),
         training=training or {},
     )
 
@@ -195,70 +201,21 @@ def histogram(real: Values, synthetic: Values) -> Histogram:
     return Histogram(edges, *counts)
 
 
-def autocorrelation(values: Values) -> NDArray[np.float64]:
-    """`sum_n sum_t y[n, t] y[n, t + k] / sum_n sum_t y[n, t]^2` with y the window less its own mean.
-
-    Args:
-        values: Shape (N, T, D).
-
-    Returns:
-        Shape (T, D) for lags 0..T-1; NaN for a feature that is constant in every window.
-    """
-    y = _moderate(values)
-    y = y - y.mean(axis=1, keepdims=True)
-    steps = y.shape[1]
-    products = np.stack([np.einsum("ntd,ntd->d", y[:, : steps - lag], y[:, lag:]) for lag in range(steps)])
-    constant = np.abs(y).max(axis=(0, 1)) < 1e-12
-    return np.where(constant, np.nan, products / np.where(constant, 1.0, products[0]))
+def _shown(
+    compute: Callable[[Values], NDArray[np.float64]],
+    pair: tuple[Values, Values],
+    defined: NDArray[np.bool_],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of real and of synthetic windows; NaN where the measure of the same leaves a feature out."""
+    real, synthetic = (np.where(defined, compute(values), np.nan) for values in pair)
+    return real, synthetic
 
 
-def spectrum(values: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean periodogram of the windows, each less its own mean (Schuster 1898).
-
-    Its sum over the frequencies is the mean variance within a window (Parseval).
-
-    Args:
-        values: Shape (N, T, D), T at least 2.
-
-    Returns:
-        Frequencies in cycles per step, shape (F,), from 1/T to 1/2, and the power at each, shape (F, D).
-    """
-    frequencies, power = periodogram(values.astype(np.float64), detrend="constant", scaling="spectrum", axis=1)
-    return frequencies[1:], power.mean(axis=0)[1:]
-
-
-def correlation(values: Values) -> NDArray[np.float64]:
-    """Pearson's correlation of the features, over all steps of all windows together.
-
-    Args:
-        values: Shape (N, T, D).
-
-    Returns:
-        Shape (D, D), from -1 to 1; NaN for a feature that never changes.
-    """
-    rows = _moderate(values).reshape(-1, values.shape[2])
-    rows = rows - rows.mean(axis=0)
-    spread = np.sqrt((rows**2).mean(axis=0))
-    spread = np.where(spread < 1e-12, np.nan, spread)
-    matrix = (rows.T @ rows) / len(rows) / np.outer(spread, spread)
-    return np.asarray(matrix.clip(-1, 1), dtype=np.float64)
-
-
-def _moderate(values: Values) -> NDArray[np.float64]:
-    """In units of each feature's largest value: the squares of very large ones would not be finite."""
-    largest = np.abs(values).max(axis=(0, 1)).astype(np.float64)
-    return np.asarray(values / np.maximum(largest, np.finfo(np.float64).tiny), dtype=np.float64)
-
-
-def _spectra(
-    real: Values, synthetic: Values
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Frequencies and both spectra in shares of the real power; NaN where a feature has none."""
-    frequencies, of_real = spectrum(real)
-    _, of_synthetic = spectrum(synthetic)
-    total = of_real.sum(axis=0)
-    total = np.where(total > np.finfo(np.float32).tiny, total, np.nan)
-    return frequencies, of_real / total, of_synthetic / total
+def _spectra(pair: tuple[Values, Values]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both spectra in shares of the real power."""
+    real, synthetic = _shown(spectrum, pair, moving(pair[0]))
+    total = real.sum(axis=0)
+    return real / total, synthetic / total
 
 
 def _pca(real: Values, both: Values) -> NDArray[np.float64]:
@@ -282,7 +239,3 @@ def _umap(both: Values, seed: int) -> NDArray[np.float64]:
     neighbours = min(15, len(both) - 1)
     umap = UMAP(n_neighbors=neighbours, n_epochs=200, init="pca", random_state=seed, n_jobs=1)
     return np.asarray(umap.fit_transform(both), dtype=np.float64)
-
-
-def _some(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rng.permutation(count)[:wanted]

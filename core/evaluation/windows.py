@@ -1,89 +1,86 @@
-"""Windows from files, no matter who made them, and whether two sets can be compared."""
+"""Windows that anybody made, as arrays that can be judged, and whether two sets can be compared."""
 
 from __future__ import annotations
 
-import re
+import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from core.errors import ConfigError, DataError
+from core.errors import DataError
 
-KEYS = ("window", "step")
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+logger = logging.getLogger(__name__)
+
+MAX_CATEGORIES = 1000
+"""Of a column; each is a feature of its own to the judges."""
 
 
 @dataclass(frozen=True)
 class WindowSet:
-    """Windows and what their columns are called."""
+    """Windows as rows of columns."""
 
-    values: NDArray[Any]
-    """Shape (N, T, D), numbers of the file's own type; 0 past the end of a window shorter than T."""
-    features: tuple[str, ...]
-    """D names; `feature 1` and so on where the file has none."""
+    rows: pd.DataFrame
+    """A row for each step, window after window: numbers, booleans and text as they come."""
     lengths: NDArray[np.int64]
-    """Shape (N,): steps of each window."""
+    """Shape (N,), at least 1: steps of each window."""
     named: bool = True
-    """The names are the file's own."""
+    """The names of the columns are the file's own."""
 
     @property
-    def inside(self) -> NDArray[np.bool_]:
-        """Shape (N, T): steps that belong to their window."""
-        return np.asarray(np.arange(self.values.shape[1]) < self.lengths[:, None])
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.rows.columns)
 
-    def frame(self) -> pd.DataFrame:
-        """Rows with the columns `window` and `step`, from 0, and the features."""
-        window, step = np.nonzero(self.inside)
-        rows = self.values[window, step]
-        columns = {name: rows[:, place] for place, name in enumerate(self.features)}
-        return pd.DataFrame({**columns, "window": window, "step": step})
+    def frame(self, windows: int | None = None) -> pd.DataFrame:
+        """The rows of all windows, or of the first ones, with the columns `window` and `step`, from 0."""
+        lengths = self.lengths[:windows]
+        step = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return self.rows[: len(step)].assign(window=np.repeat(np.arange(len(lengths)), lengths), step=step)
 
 
-def read_windows(path: Path) -> WindowSet:
-    """The windows in a file.
+@dataclass(frozen=True)
+class WindowPair:
+    """Real and synthetic windows with the same features in the same order, and arrays of them to judge."""
 
-    A `.npy` file holds an array (N, T, D). A Parquet file holds one row per step: integer columns `window`
-    and `step`, the rest numeric features (an unnamed pandas index is none); rows may come in any order, steps
-    of a window are consecutive, windows may differ in length.
+    sets: tuple[WindowSet, WindowSet]
+    """Under the real windows' names."""
+    real: NDArray[Any]
+    """Shape (N, T, D), finite."""
+    synthetic: NDArray[Any]
+    """Shape (M, T, D), finite."""
+    features: tuple[str, ...]
+    """D names."""
+    variable: bool
+    """Windows differ in length."""
+
+
+def judged_pair(real: WindowSet, synthetic: WindowSet) -> WindowPair:
+    """Two sets as arrays that can be judged.
+
+    Columns are brought together by their names, or by their places where a set has none. A column of text or
+    booleans becomes a feature of 0 and 1 for each category of the two sets, called `column=category`, in
+    sorted order; all are 0 where the cell is missing. Where windows of a set differ in length, whether a row
+    is there is a feature of its own before the others, and all are 0 past a window's end.
 
     Raises:
-        ConfigError: there is no such file.
-        DataError: the file is damaged, of another kind, or holds no windows of numbers.
+        DataError: the columns are not the same or not of the same type, one has too many categories, or the
+            sets cannot be compared, see `checked_pair`.
     """
-    if not path.is_file():
-        raise ConfigError(f"there is no window file {path}")
-    readers = {".npy": _read_npy, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(
-            f"{path}: expected a window file ending in .npy or .parquet, got {path.suffix or 'none'!r}"
-        )
-    return reader(path)
-
-
-def window_starts(values: NDArray[Any]) -> NDArray[np.int64]:
-    """The row that each window starts at, as far as the windows tell.
-
-    Where a window goes on with what the one before it holds, `k` rows later, it starts `k` rows after it (the
-    smallest such `k`); else it shares no row with it.
-
-    Args:
-        values: Shape (N, T, D), in the order of time.
-
-    Returns:
-        Shape (N,), from 0, ascending.
-    """
-    steps = values.shape[1]
-    moved = np.full(max(len(values) - 1, 0), steps, dtype=np.int64)
-    for shift in range(steps - 1, 0, -1):
-        moved[(values[:-1, shift:] == values[1:, :-shift]).all(axis=(1, 2))] = shift
-    return np.concatenate([np.zeros(min(len(values), 1), dtype=np.int64), np.cumsum(moved)])
+    sets = real, _in_order(real, synthetic)
+    rows, features = _encoded(*(kind.rows for kind in sets))
+    steps = [int(kind.lengths.max()) for kind in sets]
+    variable = any(len(np.unique(kind.lengths)) > 1 for kind in sets)
+    if variable:
+        features, steps = ("row present", *features), [max(steps)] * 2
+        rows = [np.insert(kind, 0, 1, axis=1) for kind in rows]
+    first, second = (
+        _windows(kind, each.lengths, most) for kind, each, most in zip(rows, sets, steps, strict=True)
+    )
+    checked_pair(first, second, np.float64)
+    return WindowPair(sets, first, second, features, variable)
 
 
 def checked_pair(
@@ -107,105 +104,73 @@ def checked_pair(
     return _finite(real, "real", dtype), _finite(synthetic, "synthetic", dtype)
 
 
-def _read_npy(path: Path) -> WindowSet:
-    try:
-        values: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is no readable .npy array of numbers: {error}") from error
-    if not isinstance(values, np.ndarray) or values.ndim != 3 or values.dtype.kind not in "fiu":
-        found = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else "an archive"
-        raise DataError(f"{path}: expected numbers of shape (windows, steps, features), got {found}")
-    _refuse_empty(path, values.shape)
-    names = tuple(f"feature {number}" for number in range(1, values.shape[2] + 1))
-    lengths = np.full(len(values), values.shape[1], dtype=np.int64)
-    return WindowSet(values, names, lengths, named=False)
-
-
-def _read_parquet(path: Path) -> WindowSet:
-    try:
-        # Through an open file: a path would be taken for a partitioned data set and read its folder's names.
-        with path.open("rb") as file:
-            table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is no readable Parquet file: {error}") from error
-    index = [name for name in table.column_names if _PANDAS_INDEX.fullmatch(name)]
-    frame = table.drop_columns(index).to_pandas(ignore_metadata=True)
-    features = _feature_columns(path, frame)
-    frame = frame.sort_values(list(KEYS), kind="stable")
-    windows, lengths = np.unique(frame["window"].to_numpy(), return_counts=True)
-    _refuse_empty(path, (len(windows), len(frame), len(features)))
-    ends = np.cumsum(lengths)
-    follows = np.diff(frame["step"].to_numpy(), prepend=0) == 1
-    follows[ends - lengths] = True
-    if not follows.all():
-        broken = np.searchsorted(ends, np.flatnonzero(~follows), side="right")
-        raise DataError(
-            f"{path}: the steps of a window must be consecutive and single, but those of window "
-            f"{windows[broken[0]]} are not ({len(np.unique(broken)):,} windows in all)"
-        )
-    rows = frame[features].to_numpy()
-    values = np.zeros((len(windows), int(lengths.max()), len(features)), dtype=rows.dtype)
-    values[np.arange(values.shape[1]) < lengths[:, None]] = rows
-    return WindowSet(values, tuple(features), lengths.astype(np.int64))
-
-
-def judged_pair(real: WindowSet, synthetic: WindowSet) -> tuple[NDArray[Any], NDArray[Any], tuple[str, ...]]:
-    """Two sets as arrays that can be judged, and the names of their features.
-
-    Where windows of a set differ in length, whether a row is there is a feature of its own before the others,
-    and all are 0 past a window's end.
-
-    Raises:
-        DataError: the features are not the same.
-    """
-    synthetic = _in_order(real, synthetic)
-    sets = (real, synthetic)
-    if all(len(np.unique(kind.lengths)) < 2 for kind in sets):
-        return real.values, synthetic.values, real.features
-    steps = max(kind.values.shape[1] for kind in sets)
-    first, second = (
-        np.pad(
-            np.concatenate([kind.inside[..., None], kind.values], axis=2),
-            ((0, 0), (0, steps - kind.values.shape[1]), (0, 0)),
-        )
-        for kind in sets
-    )
-    return first, second, ("row present", *real.features)
-
-
 def _in_order(real: WindowSet, synthetic: WindowSet) -> WindowSet:
-    """The synthetic windows with their features in the order of the real ones'."""
-    if not (real.named and synthetic.named):
-        return synthetic
-    if sorted(real.features) != sorted(synthetic.features):
+    """The synthetic windows with the real ones' columns, in their order."""
+    by_name = real.named and synthetic.named
+    names = [", ".join(kind.columns) for kind in (real, synthetic)]
+    if by_name and sorted(real.columns) != sorted(synthetic.columns):
+        raise DataError(f"real and synthetic windows must have the same features, got {' and '.join(names)}")
+    if len(real.columns) != len(synthetic.columns):
+        counts = [len(kind.columns) for kind in (real, synthetic)]
         raise DataError(
-            "real and synthetic windows must have the same features, got "
-            f"{', '.join(real.features)} and {', '.join(synthetic.features)}"
+            f"real and synthetic windows must have the same features, got {counts[0]} ({names[0]}) and "
+            f"{counts[1]} ({names[1]})"
         )
-    places = [synthetic.features.index(name) for name in real.features]
-    return WindowSet(synthetic.values[..., places], real.features, synthetic.lengths)
+    if by_name:
+        return WindowSet(synthetic.rows[list(real.columns)], synthetic.lengths)
+    if synthetic.named or real.named:
+        logger.info("columns are compared by their places: %s as %s", names[1], names[0])
+    return WindowSet(synthetic.rows.set_axis(real.rows.columns, axis=1), synthetic.lengths)
 
 
-def _feature_columns(path: Path, frame: pd.DataFrame) -> list[str]:
-    columns = [str(column) for column in frame.columns]
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{path}: column names must be different, got {', '.join(columns)}")
-    for key in KEYS:
-        if key not in columns or frame[key].dtype.kind not in "iu":
-            kind = frame[key].dtype if key in columns else "none"
-            raise DataError(f"{path}: expected an integer column {key!r} without empty cells, got {kind}")
-    features = [column for column in columns if column not in KEYS]
-    wrong = [
-        f"{column} ({frame[column].dtype})" for column in features if frame[column].dtype.kind not in "fiu"
-    ]
-    if wrong:
-        raise DataError(f"{path}: every feature must be a number, got {', '.join(wrong)}")
-    return features
+def _encoded(real: pd.DataFrame, synthetic: pd.DataFrame) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
+    """Rows of features of both, and the features' names."""
+    names = [str(name) for name in real]
+    if all(_is_number(rows[name]) for rows in (real, synthetic) for name in names):
+        return [real.to_numpy(), synthetic.to_numpy()], tuple(names)
+    found: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    features: list[str] = []
+    for name in names:
+        columns = real[name], synthetic[name]
+        if all(map(_is_number, columns)):
+            features.append(name)
+            found.append((columns[0].to_numpy(), columns[1].to_numpy()))
+            continue
+        categories = _categories(name, *columns)
+        codes = [pd.Categorical(column, categories=categories).codes for column in columns]
+        features += [f"{name}={category}" for category in categories]
+        found += [(codes[0] == place, codes[1] == place) for place in range(len(categories))]
+    rows = [np.stack(kind, axis=1, dtype=np.float64) for kind in zip(*found, strict=True)]
+    return rows, tuple(features)
 
 
-def _refuse_empty(path: Path, shape: tuple[int, ...]) -> None:
-    if 0 in shape:
-        raise DataError(f"{path}: expected at least one window, step and feature, got shape {shape}")
+def _categories(name: str, real: pd.Series[Any], synthetic: pd.Series[Any]) -> list[Any]:
+    """Of both, sorted."""
+    categories = {category for column in (real, synthetic) for category in column.dropna()}
+    if len(types := {type(category) for category in categories}) > 1:
+        shown = " and ".join(sorted(kind.__name__ for kind in types))
+        raise DataError(f"column {name!r} must be of the same type in both files, got cells of {shown}")
+    if not categories:
+        raise DataError(f"column {name!r} has no cells in either file: leave it out")
+    if len(categories) > MAX_CATEGORIES:
+        raise DataError(
+            f"column {name!r} has {len(categories):,} categories, at most {MAX_CATEGORIES:,} can be judged: "
+            "group the rare ones, write quantities as numbers, or leave the column out"
+        )
+    return sorted(categories)
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    return column.dtype.kind in "fiu"
+
+
+def _windows(rows: NDArray[Any], lengths: NDArray[np.int64], steps: int) -> NDArray[Any]:
+    """Shape (N, steps, D), 0 past a window's end."""
+    if (lengths == steps).all():
+        return rows.reshape(len(lengths), steps, rows.shape[1])
+    values = np.zeros((len(lengths), steps, rows.shape[1]), dtype=rows.dtype)
+    values[np.arange(steps) < lengths[:, None]] = rows
+    return values
 
 
 def _finite(values: NDArray[Any], name: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:

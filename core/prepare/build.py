@@ -20,7 +20,7 @@ from core.prepare.cells import fitted
 from core.prepare.chronology import Rows, chronological
 from core.prepare.encode import encode
 from core.prepare.gaps import Cuts, gap_list, windows_lost
-from core.prepare.holdout import HoldOut, hold_out_rows
+from core.prepare.holdout import HoldOut, hold_out_rows, parts_by_time
 from core.prepare.layout import Column, Layout
 from core.prepare.rows import mend_missing
 from core.prepare.series import PreparedSeries, window_index
@@ -60,7 +60,7 @@ def prepare(dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef,
         if ready.manifest["windows"] == 0:
             empty = PreparedSeries(folder, ready.manifest)
             empty.windows(window.length, window.stride, window.min_length)  # says why
-        _check_holdout(dataset, ready.manifest)
+        _check_holdout(dataset, window, ready)
         reused = build_once(folder, ready.write)
     manifest = PreparedSeries.open(folder).manifest
     return PreparedRef(
@@ -116,7 +116,7 @@ def _assemble(dataset: DatasetConfig, window: WindowConfig, table: pa.Table, dig
         raise DataError(f"missing.policy=drop_row leaves 0 of the {dropped} rows of {dataset.name}")
     rows = rows.only(mended.keep)
     cuts = rows.cut()
-    parts = hold_out_rows(cuts.segments, rows.ns, dataset.holdout, window.length)
+    parts = hold_out_rows(cuts.segments, cuts.runs, rows.ns, dataset.holdout, window.length)
     known = _rows_of(parts.training, len(rows.values))
     if not known.any():
         raise ConfigError(f"dataset.holdout={dataset.holdout:g} leaves no row of {dataset.name} to learn from")
@@ -200,13 +200,21 @@ def _part_facts(rows: Rows, parts: HoldOut, window: WindowConfig, share: float) 
     }
 
 
-def _check_holdout(dataset: DatasetConfig, manifest: dict[str, Any]) -> None:
-    held_out = manifest["holdout"]
-    if held_out is not None and held_out["windows"] < 2:
+def _check_holdout(dataset: DatasetConfig, window: WindowConfig, ready: _Ready) -> None:
+    """Refuse, before anything is trained, what judges could not be trained and tested on."""
+    held_out = ready.manifest["holdout"]
+    if held_out is None:
+        return
+    segments = np.array(held_out["segments"], dtype=np.int64).reshape(-1, 2)
+    index = window_index(segments, window.length, window.stride, window.min_length)
+    first, last = index.starts, index.starts + index.lengths - 1
+    if ready.ns is not None:
+        first, last = ready.ns[first], ready.ns[last]
+    if not all(len(part) for part in parts_by_time(first, last)):
         raise ConfigError(
             f"dataset.holdout={dataset.holdout:g} leaves {held_out['windows']} windows to judge by, of "
-            f"{held_out['rows']} rows ({held_out['purged_rows']} more are purged); choose a larger share or "
-            "shorter windows"
+            f"{held_out['rows']} rows ({held_out['purged_rows']} more are purged): too few to train judges on "
+            "the earlier and test them on the later ones; choose a larger share or shorter windows"
         )
 
 

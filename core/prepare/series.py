@@ -189,6 +189,11 @@ class PreparedSeries:
         return self._array("static.npy")
 
     @cached_property
+    def stamps(self) -> NDArray[np.int64] | None:
+        """Shape (rows,): nanoseconds since 1970 UTC, ascending within a series; None without time."""
+        return None if self.manifest["time"] is None else self._array("time.npy")
+
+    @cached_property
     def segments(self) -> NDArray[np.int64]:
         """Shape (S, 2): rows [start, stop) between gaps, to learn from."""
         return np.array(self.manifest["segments"], dtype=np.int64).reshape(-1, 2)
@@ -245,9 +250,9 @@ class PreparedSeries:
             condition=static[:, given],
         )
 
-    def _array(self, name: str) -> NDArray[np.float32]:
+    def _array(self, name: str) -> NDArray[Any]:
         try:
-            array: NDArray[np.float32] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            array: NDArray[Any] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise StorageError(f"{self.path / name} cannot be read: {error}") from error
         return array

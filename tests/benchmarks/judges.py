@@ -112,11 +112,11 @@ class PlainJudge(nn.Module):
 def plain_discriminative(real: NDArray[np.float32], fake: NDArray[np.float32]) -> None:
     sets, judge = (torch.from_numpy(real.copy()), torch.from_numpy(fake)), PlainJudge(FEATURES)
     optimiser = torch.optim.Adam(judge.parameters())
+    labels = torch.cat([torch.ones(BATCH), torch.zeros(BATCH)])
     for _ in range(DISCRIMINATIVE):
+        batch = torch.cat([windows[torch.randperm(len(windows))[:BATCH]] for windows in sets])
         optimiser.zero_grad()
-        for windows, label in zip(sets, (1.0, 0.0), strict=True):
-            logits = judge(windows[torch.randperm(len(windows))[:BATCH]], last=True)
-            functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label)).backward()
+        functional.binary_cross_entropy_with_logits(judge(batch, last=True), labels).backward()
         optimiser.step()
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from core.errors import DataError
-from core.evaluation.distances.dependence import correlation_difference, correlational_score
+from core.evaluation.distances.dependence import correlation, correlation_difference, correlational_score
 
 
 def correlated(rho: float, windows: int = 5000, seed: int = 0) -> np.ndarray:
@@ -28,6 +28,14 @@ def test_the_score_is_that_of_diffusion_ts():
     rng = np.random.default_rng(0)
     real, fake = rng.random((30, 8, 5)) @ rng.random((5, 5)), rng.random((20, 8, 5)) @ rng.random((5, 5))
     assert correlational_score(real, fake) == pytest.approx(cross_correlation_loss(real, fake), rel=1e-12)
+
+
+def test_correlations_are_those_of_numpy():
+    values = np.random.default_rng(4).normal(size=(20, 6, 4)).cumsum(axis=1)
+    np.testing.assert_allclose(correlation(values), np.corrcoef(values.reshape(-1, 4), rowvar=False))
+    values[..., 2] = 5
+    assert not correlation(values)[2].any()
+    assert correlation(values[..., :1]) == pytest.approx(1)
 
 
 def test_two_features_by_hand():

@@ -63,6 +63,15 @@ def test_mdd_leaves_out_steps_that_do_not_vary(caplog):
     assert "1 of 3 steps" in caplog.text
 
 
+def test_mdd_of_a_small_range_beside_large_values_in_single_precision():
+    # The range is three units in the last place; a bin is a small part of one.
+    real = np.array([0.999999, 1.0, 0.9999995], np.float32)[:, None, None]
+    other = real[[0, 0, 2]]
+    width = float(real.max()) - float(real.min())
+    found = marginal_distribution_difference(real, other)
+    np.testing.assert_allclose(found, [(1 / 3 + 1 / 3) / width])
+
+
 @pytest.mark.parametrize(
     ("measure", "moment"), [(skewness_difference, stats.skew), (kurtosis_difference, stats.kurtosis)]
 )

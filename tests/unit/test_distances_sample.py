@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
+import prdc.prdc
 import pytest
 from scipy.special import gamma
 
 from core.errors import DataError
-from core.evaluation.distances.neighbours import nearest_dtw, nearest_euclid, warped_distances
+from core.evaluation.distances.nearest import nearest_dtw, nearest_euclid, warped_distances
 from core.evaluation.distances.sample import (
     maximum_mean_discrepancy,
     median_distance,
@@ -22,28 +24,44 @@ def normal(windows: int, mean: float = 0.0, seed: int = 0, shape: tuple[int, int
 
 def test_mmd_of_shifted_normals():
     # E k(x, y) of x - y ~ N(m, 2 I) in d dimensions: (s^2 / (s^2 + 2))^(d / 2) exp(-|m|^2 / (2 (s^2 + 2))).
-    bandwidth, shift, cells = 2.0, 0.5, 6
+    bandwidth, shift, cells, windows = 2.0, 0.5, 6, 2500
     same = (bandwidth**2 / (bandwidth**2 + 2)) ** (cells / 2)
     apart = same * math.exp(-cells * shift**2 / (2 * (bandwidth**2 + 2)))
-    found = maximum_mean_discrepancy(normal(2500), normal(2000, shift, seed=1), bandwidth)
-    assert found == pytest.approx(2 * same - 2 * apart, rel=0.1)
+    # The pairs of a point with itself add (1 - E k(x, y)) / n for each set.
+    expected = 2 * same - 2 * apart + 2 * (1 - same) / windows
+    found = maximum_mean_discrepancy(normal(windows), normal(windows, shift, seed=1), bandwidth)
+    assert found == pytest.approx(math.sqrt(expected), rel=0.05)
 
 
-def test_mmd_is_unbiased():
-    found = [
-        maximum_mean_discrepancy(normal(20, seed=2 * i), normal(30, seed=2 * i + 1), 2.0) for i in range(300)
-    ]
-    error = np.std(found) / math.sqrt(len(found))
-    assert abs(np.mean(found)) < 3 * error
-    assert min(found) < 0 < max(found)
+@pytest.mark.parametrize(("windows", "others"), [(2, 2), (7, 12)])
+def test_mmd_is_that_of_the_definition(windows, others):
+    def kernel_mean(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.mean([[math.exp(-((x - y) ** 2).sum() / (2 * 1.7**2)) for x in one] for y in other]))
+
+    for seed in range(20):
+        one, other = normal(windows, seed=2 * seed), normal(others, seed=2 * seed + 1)
+        square = kernel_mean(one, one) + kernel_mean(other, other) - 2 * kernel_mean(one, other)
+        found = maximum_mean_discrepancy(one, other, 1.7)
+        assert found == pytest.approx(math.sqrt(square))
+        assert found > 0
+
+
+def test_mmd_of_the_same_distribution_falls_with_the_root_of_the_size():
+    few, many = (
+        np.mean(
+            [maximum_mean_discrepancy(normal(n, seed=2 * i), normal(n, seed=2 * i + 1), 2.0) for i in range(20)]
+        )
+        for n in (25, 400)
+    )
+    assert few / many == pytest.approx(4, rel=0.1)
 
 
 def test_mmd_by_hand():
     # Points 0 and 1 against 0 and 2 on a line, bandwidth 1.
     one, other = np.array([0.0, 1.0]).reshape(2, 1, 1), np.array([0.0, 2.0]).reshape(2, 1, 1)
     k = [math.exp(-(distance**2) / 2) for distance in range(3)]
-    expected = k[1] + k[2] - 2 * (k[0] + k[2] + k[1] + k[1]) / 4
-    assert maximum_mean_discrepancy(one, other, 1.0) == pytest.approx(expected)
+    expected = (k[0] + k[1]) / 2 + (k[0] + k[2]) / 2 - 2 * (k[0] + k[2] + k[1] + k[1]) / 4
+    assert maximum_mean_discrepancy(one, other, 1.0) == pytest.approx(math.sqrt(expected))
 
 
 def test_the_median_distance_by_hand():
@@ -70,6 +88,33 @@ def test_sliced_wasserstein_takes_unequal_sizes_and_a_seed():
     other = normal(30, 1)
     assert sliced_wasserstein(real, other, seed=3) == sliced_wasserstein(real, other, seed=3)
     assert sliced_wasserstein(real, other, seed=3) != sliced_wasserstein(real, other, seed=4)
+
+
+@pytest.mark.parametrize("sizes", [(40, 40), (60, 33)])
+def test_the_four_shares_are_those_of_the_library(sizes):
+    # Four windows of each kind stand away from the rest.
+    real, other = normal(sizes[0]), normal(sizes[1], 0.4, seed=1)
+    real[:4] += 9
+    other[-4:] -= 7
+    centre = real.reshape(len(real), -1).mean(axis=0)
+    points = (windows.reshape(len(windows), -1) - centre for windows in (real, other))
+    found = precision_recall(real, other)
+    assert found == prdc.prdc.compute_prdc(*points, 5)
+    assert 0 < min(found.values()) < 1
+
+
+def test_what_other_threads_print_meanwhile_is_printed(monkeypatch):
+    real_output, seen = sys.stdout, []
+    distances = prdc.prdc.sklearn.metrics.pairwise_distances
+
+    def watched(*arguments, **options):
+        seen.append(sys.stdout)
+        return distances(*arguments, **options)
+
+    monkeypatch.setattr(prdc.prdc.sklearn.metrics, "pairwise_distances", watched)
+    precision_recall(normal(20), normal(20, seed=1))
+    assert seen
+    assert all(output is real_output for output in seen)
 
 
 def test_disjoint_sets_have_no_precision_and_no_recall(capsys):

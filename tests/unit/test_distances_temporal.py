@@ -32,6 +32,15 @@ def test_the_autocorrelation_of_an_autoregression_is_a_power(phi):
     np.testing.assert_allclose(found, phi ** np.arange(10), atol=0.03)
 
 
+def test_the_autocorrelation_is_that_of_the_definition():
+    windows = np.random.default_rng(0).normal(size=(6, 5, 2)).cumsum(axis=1)
+    z = (windows - windows.mean(axis=(0, 1))) / windows.std(axis=(0, 1))
+    expected = [
+        np.mean([z[n, t] * z[n, t + lag] for n in range(6) for t in range(5 - lag)], axis=0) for lag in range(5)
+    ]
+    np.testing.assert_allclose(autocorrelation(windows, 5), expected)
+
+
 def test_the_difference_of_two_autoregressions():
     found = autocorrelation_difference(autoregressive(0.8), autoregressive(0.3, seed=1))
     lags = np.arange(24)
@@ -57,6 +66,12 @@ def test_all_power_of_a_sine_is_at_its_frequency():
     power = spectrum(sine(5))[:, 0]
     assert len(power) == 12
     assert power[4] / power.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("steps", [2, 7, 8])
+def test_a_spectrum_adds_up_to_the_variance_inside_windows(steps):
+    values = np.random.default_rng(3).normal(size=(9, steps, 2)).cumsum(axis=1)
+    np.testing.assert_allclose(spectrum(values).sum(axis=0) / steps, values.var(axis=1).mean(axis=0))
 
 
 def test_the_power_of_white_noise_is_its_variance():

@@ -14,7 +14,7 @@ from core.evaluation.evaluate import Subject, evaluate_windows
 from core.evaluation.holdout import hold_out_windows
 from core.evaluation.judges import discriminative_score, predictive_score
 from core.evaluation.options import STRONGER, JudgingOptions
-from core.evaluation.scores import chance_floor
+from core.evaluation.scores import Score, chance_floor
 
 QUICK = JudgingOptions(
     judges=2,
@@ -114,8 +114,9 @@ def test_progress_names_every_part(tmp_path):
     windows = walks(10, 0)
     options = replace(QUICK, references=False)
     evaluate_windows(Subject(windows, windows, "abc"), tmp_path, options, lambda *word: told.append(word))
-    assert {name for name, _, _ in told} == {"discriminative", "predictive", "plots"}
-    for name in ("discriminative", "predictive", "plots"):
+    parts = {"discriminative", "predictive", "overlays", "plots"}
+    assert {name for name, _, _ in told} == parts
+    for name in parts:
         *_, (_, done, total) = [word for word in told if word[0] == name]
         assert done == total > 0
 
@@ -128,12 +129,63 @@ def test_progress_names_every_part(tmp_path):
         (walks(5, 0), walks(5, 0), "ab", "a name for each of the 3 features, got 2"),
         (walks(5, 0), walks(5, 0) * np.nan, "abc", "synthetic windows must be finite"),
         (walks(5, 0), walks(5, 0) * 1e300, "abc", "too large"),
+        (walks(3, 0), walks(5, 0), "abc", "at least 4 real windows to halve, got 3"),
     ],
 )
 def test_sets_that_do_not_fit_are_refused_before_anything_is_written(tmp_path, real, synthetic, names, words):
     with pytest.raises(DataError, match=words):
         evaluate_windows(Subject(real, synthetic, tuple(names)), tmp_path / "out", QUICK)
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_drawn_where_nothing_is_kept(evaluated, monkeypatch):
+    monkeypatch.setattr("core.evaluation.evaluate.draw_plots", None)
+    assert evaluate_windows(Subject(walks(40, 0), walks(30, 1), HOSTILE), None, QUICK) == evaluated[1]
+
+
+def test_scores_are_kept_though_a_picture_fails(tmp_path, monkeypatch):
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("core.evaluation.evaluate.draw_plots", fails)
+    with pytest.raises(OSError, match="no space left"):
+        evaluate_windows(Subject(walks(10, 0), walks(10, 1), HOSTILE), tmp_path, QUICK)
+    assert json.loads((tmp_path / "scores.json").read_text())["windows"]["real"] == 10
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_forecasters_of_real_windows_are_tested_on_others(tmp_path, monkeypatch, known):
+    """No tested row was learnt; who trains on synthetic windows is tested on the same."""
+    calls = {}
+
+    def recorded(train, test, *, name, **_):
+        calls[name] = train, test
+        return Score((0.1, 0.2))
+
+    monkeypatch.setattr("core.evaluation.evaluate.forecast_error", recorded)
+    rows = np.random.default_rng(0).uniform(size=(300, 1))
+    real = np.lib.stride_tricks.sliding_window_view(rows, 6, axis=0).swapaxes(1, 2)
+    starts = np.arange(len(real)) if known else None
+    subject = Subject(real, walks(30, 0, features=1), ("a",), starts)
+    evaluate_windows(subject, tmp_path, replace(QUICK, forecasters=True))
+    (_, tested), (learnt, again) = calls["forecaster, synthetic"], calls["forecaster, real"]
+    assert tested is again
+    assert 0.1 < len(tested) / len(real) < 0.3
+    shared = set(learnt.ravel().tolist()) & set(tested.ravel().tolist())
+    assert bool(shared) != known
+    assert not set(learnt[:, 0, 0].tolist()) & set(tested[:, 0, 0].tolist())
+
+
+def test_judges_do_not_know_the_series_by_heart():
+    """Fresh windows of the real ones' law are not told from them, unless judges saw the real rows before."""
+    real = autoregression(500, 0)
+    fresh = np.concatenate([autoregression(12, seed) for seed in range(1, 400)])
+    options = replace(QUICK, stronger_judges=("cnn",), stronger_repetitions=1)
+    known, unknown = (
+        evaluate_windows(Subject(real, fresh, ("a", "b"), starts), None, options)["judge_cnn"]
+        for starts in (np.arange(len(real)), None)
+    )
+    assert known < 0.15 < unknown - 0.05
 
 
 def test_wrong_options_are_refused():
@@ -149,6 +201,20 @@ def test_the_configuration_has_the_same_defaults():
     configured = EvaluationConfig().model_dump(exclude={"max_windows", "stylised_facts"})
     assert JudgingOptions(**configured) == JudgingOptions()
     assert set(STRONGER) == set(EvaluationConfig().stronger_judges)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [4, 5, 10])
+@pytest.mark.parametrize("features", [1, 2])
+def test_few_windows_are_judged_by_everything_that_can(tmp_path, count, features):
+    options = replace(
+        JudgingOptions(), judges=2, discriminative_iterations=5, predictive_iterations=5, plot_windows=20
+    )
+    sets = (walks(count, seed, features, steps=12) for seed in (0, 1))
+    summary = evaluate_windows(Subject(*sets, ("a", "b")[:features]), tmp_path, options)
+    assert np.isfinite(list(summary.values())).all()
+    assert {"judge_lstm", "judge_rocket", "forecast_real", "distance_wasserstein"} <= set(summary)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 def autoregression(rows: int, seed: int) -> np.ndarray:

@@ -92,7 +92,7 @@ def test_the_seed_fixes_it_and_repetitions_differ():
     threads = torch.get_num_threads()
     assert forecast_error(train, test, seed=3, **given) == first
     assert torch.get_num_threads() == threads
-    assert forecast_error(train, test, seed=4, **given).values[0] == first.values[1]
+    assert not {*forecast_error(train, test, seed=4, **given).values} & {*first.values}
     assert first.values[0] != first.values[1]
     assert first.auc is None
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.config import WindowConfig
 from core.errors import ConfigError, DataError
-from core.prepare.holdout import hold_out_rows
+from core.prepare.holdout import hold_out_rows, parts_by_time
 from core.prepare.series import PreparedSeries
 from tests.unit.test_prepare import daily, manifest_of, prepare_frame
 
@@ -77,7 +77,7 @@ def test_static_values_follow_the_held_out_segments(tmp_path: Path):
 
 
 def test_categories_are_those_of_all_rows(tmp_path: Path):
-    frame = daily(20, kind=["a"] * 17 + ["b"] * 3)
+    frame = daily(40, kind=["a"] * 36 + ["b"] * 4)
     series = PreparedSeries.open(
         prepare_frame(tmp_path, frame, columns={"kind": "categorical"}, holdout=0.25).path
     )
@@ -88,6 +88,7 @@ def test_categories_are_those_of_all_rows(tmp_path: Path):
     ("frame", "options", "error", "part"),
     [
         (daily(20), {"holdout": 0.1}, ConfigError, "leaves 0 windows to judge by"),
+        (daily(100), {"holdout": 0.05}, ConfigError, "too few to train judges"),
         (daily(4), {"holdout": 0.9}, ConfigError, "no row of set to learn from"),
         (
             daily(20, y=[np.nan] * 16 + [1.0] * 4),
@@ -104,35 +105,60 @@ def test_what_leaves_too_little_is_refused_and_leaves_nothing(tmp_path, frame, o
 
 
 @given(
-    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    sizes=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=3), min_size=1, max_size=4),
     share=st.floats(0, 0.95),
     purge=st.integers(0, 8),
     stamped=st.booleans(),
 )
 @settings(deadline=None)
 def test_every_row_is_learnt_held_out_or_purged(sizes, share, purge, stamped):
-    edges = np.concatenate([[0], np.cumsum(sizes)])
-    segments = np.stack([edges[:-1], edges[1:]], axis=1)
-    # Each segment is a series of its own with stamps from 0, so the border cuts all that reach it.
-    ns = np.concatenate([np.arange(size) for size in sizes]) if stamped else None
-    parts = hold_out_rows(segments, ns, share, purge)
+    """Of series, each with gaps: the border may stand in one."""
+    edges = np.concatenate([[0], np.cumsum([size for series in sizes for size in series])])
+    ends = np.concatenate([[0], np.cumsum([sum(series) for series in sizes])])
+    segments, runs = (np.stack([places[:-1], places[1:]], axis=1) for places in (edges, ends))
+    # Stamps of each series start from 0, so the border cuts all that reach it.
+    ns = np.concatenate([np.arange(sum(series)) for series in sizes]) if stamped else None
+    parts = hold_out_rows(segments, runs, ns, share, purge)
     learnt, judged = rows_of(parts.training), rows_of(parts.held_out)
     assert len(learnt) + len(judged) + parts.purged == edges[-1]
     assert not set(learnt) & set(judged)
     if not share:
         assert learnt == list(range(edges[-1]))
-    elif learnt and judged:
+        return
+    for (start, stop), origin in zip(
+        np.concatenate([parts.training, parts.held_out]).tolist(), parts.origin, strict=True
+    ):
+        assert segments[origin, 0] <= start < stop <= segments[origin, 1]
+    if learnt and judged:
         order = np.arange(edges[-1]) if ns is None else ns
         assert order[learnt].max() < order[judged].min()
-        for (start, stop), origin in zip(
-            np.concatenate([parts.training, parts.held_out]).tolist(), parts.origin, strict=True
-        ):
-            assert segments[origin, 0] <= start < stop <= segments[origin, 1]
-        for start, _ in parts.held_out.tolist():
-            near = [
-                row
-                for row in learnt
-                if row < start
-                and np.searchsorted(edges, row, "right") == np.searchsorted(edges, start, "right")
-            ]
-            assert not near or start - max(near) > purge
+    for start, stop in runs.tolist():
+        before, after = ([row for row in part if start <= row < stop] for part in (learnt, judged))
+        assert not before or not after or min(after) - max(before) > purge
+
+
+@given(
+    first=st.lists(st.integers(0, 50), max_size=40).map(lambda stamps: np.array(stamps, dtype=np.int64)),
+    length=st.integers(1, 9),
+)
+def test_parts_by_time_share_no_time(first, length):
+    earlier, later = parts_by_time(first, first + length - 1)
+    assert not len(earlier) or not len(later) or (first[earlier] + length - 1).max() < first[later].min()
+    if len(first):
+        assert len(later) >= len(first) - int(0.8 * len(first))
+        between = np.setdiff1d(np.arange(len(first)), [*earlier, *later])
+        border = first[later].min()
+        assert all(first[between] < border)
+        assert all(first[between] + length - 1 >= border)
+
+
+def test_held_out_windows_of_many_series_are_split_at_one_stamp(tmp_path: Path):
+    frame = pd.concat([daily(100).assign(name="a"), daily(100).assign(name="b")])
+    series = PreparedSeries.open(prepare_frame(tmp_path, frame, series="name", holdout=0.4).path)
+    windows = series.windows(5, held_out=True)
+    stamps = series.stamps
+    assert stamps is not None
+    earlier, later = parts_by_time(stamps[windows.starts], stamps[windows.starts + 4])
+    assert stamps[windows.starts[earlier] + 4].max() < stamps[windows.starts[later]].min()
+    for part in (earlier, later):  # both series in both
+        assert {windows.starts[number] // 100 for number in part} == {0, 1}

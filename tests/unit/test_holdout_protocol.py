@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import DataError
 from core.evaluation.holdout import HoldOutJudging, hold_out_windows
 from core.evaluation.judges import discriminative_score
 from core.evaluation.paper import PaperJudges
-from core.evaluation.splits import parts_by_time, random_splits, splits_by_time
+from core.evaluation.splits import Split, block_splits, halves_by_blocks, random_splits
+from core.prepare.holdout import parts_by_time
 
 STEPS = 8
 
@@ -20,14 +23,35 @@ def rows_in(starts: np.ndarray) -> set[int]:
     return {row for start in starts for row in range(start, start + STEPS)}
 
 
-def test_parts_by_time_share_no_row():
-    starts = np.arange(100)
-    train, test = parts_by_time(starts, STEPS)
-    assert len(test) == 20
-    assert max(rows_in(starts[train])) < min(rows_in(starts[test]))
-    assert len(train) == 80 - (STEPS - 1)
-    with pytest.raises(DataError, match="hold out more rows"):
-        parts_by_time(np.arange(5), STEPS)
+STARTS = st.lists(st.integers(1, 2 * STEPS), min_size=60, max_size=120).map(np.cumsum)
+
+
+@given(starts=STARTS, seed=st.integers(0, 5))
+@settings(deadline=None)
+def test_blocks_share_no_row(starts, seed):
+    pairs = [*block_splits(starts, STEPS, 3, seed), halves_by_blocks(starts, STEPS, seed)]
+    for one, other in pairs:
+        assert not rows_in(starts[one]) & rows_in(starts[other])
+    assert len({(len(train), len(test)) for train, test in pairs[:3]}) == 1
+
+
+def test_blocks_are_drawn_anew_for_each_judge_and_halves_cover_the_same_times():
+    starts = np.arange(1000)
+    first, second = block_splits(starts, STEPS, 2, seed=0)
+    assert not np.array_equal(first[1], second[1])
+    assert 0.7 < len(first[0]) / len(starts) < 0.85
+    one, other = halves_by_blocks(starts, STEPS, seed=0)
+    assert len(one) + len(other) > 0.7 * len(starts)
+    assert starts[one].mean() == pytest.approx(starts[other].mean(), abs=2 * 4 * STEPS)
+    for half in (one, other):  # one of two neighbouring blocks of 32 rows is in each
+        assert np.diff(half).max() <= 2 * 4 * STEPS + STEPS
+
+
+def test_too_few_rows_are_not_split():
+    with pytest.raises(DataError, match="cannot be split into windows that share no row"):
+        block_splits(np.arange(5), STEPS, 1, 0)
+    with pytest.raises(DataError, match="cannot be halved"):
+        halves_by_blocks(np.arange(5), STEPS, 0)
 
 
 def test_random_splits_are_eighty_to_twenty_and_differ():
@@ -39,21 +63,13 @@ def test_random_splits_are_eighty_to_twenty_and_differ():
     assert not np.array_equal(first.test_real, second.test_real)
 
 
-def test_windows_with_time_are_split_alike_for_every_judge():
-    real = parts_by_time(np.arange(60), STEPS)
-    by_time = splits_by_time(real, parts_by_time(np.arange(40), STEPS), 3, seed=0)
-    assert all(split == by_time[0] for split in by_time)
-    drawn = splits_by_time(real, 40, 2, seed=0)
-    assert all((split.test_real == real[1]).all() for split in drawn)
-    assert not np.array_equal(drawn[0].test_fake, drawn[1].test_fake)
-
-
 def test_the_hold_out_comes_later_and_a_window_apart():
     windows = windows_of(np.arange(200.0)[:, None])
     learnt, starts, held_out = hold_out_windows(windows, np.arange(len(windows)), 0.25)
     assert learnt.max() < 150
     assert held_out.windows.min() == 150 + STEPS
-    assert (starts, held_out.starts[0]) == (pytest.approx(np.arange(len(learnt))), 150 + STEPS)
+    assert (starts, held_out.first[0]) == (pytest.approx(np.arange(len(learnt))), 150 + STEPS)
+    assert held_out.windows[:, -1, 0] == pytest.approx(held_out.last)
     with pytest.raises(DataError, match="windows before and 0 after"):
         hold_out_windows(windows, np.arange(len(windows)), 0.01)
 
@@ -65,35 +81,48 @@ def test_judges_are_trained_and_tested_on_what_they_are_told():
     real[:80] = 0.9
     fake[:80] = 0.1
     train, test = np.arange(80), np.arange(80, 100)
-    splits = splits_by_time((train, test), (train, test), 4, seed=0)
+    splits = [Split(train, test, train, test)] * 4
     told = discriminative_score(real, fake, judges=4, iterations=200, batch_size=16, seed=0, splits=splits)
     assert told.median < 0.3
-    turned = splits_by_time((train, train), (train, train), 4, seed=0)
+    turned = [Split(train, train, train, train)] * 4
     seen = discriminative_score(real, fake, judges=4, iterations=200, batch_size=16, seed=0, splits=turned)
     assert seen.median == pytest.approx(0.5)
 
 
-def judging(level: float) -> HoldOutJudging:
-    """A series whose second part stands higher by `level`; the generator is perfect for the first."""
-    rng = np.random.default_rng(1)
-    rows = rng.uniform(0, 0.3, size=(1400, 1))
-    rows[700:] += level
-    windows = windows_of(rows)
-    learnt, starts, held_out = hold_out_windows(windows, np.arange(len(windows)), 0.5)
-    synthetic = windows_of(rng.uniform(0, 0.3, size=(800, 1)))
-    return HoldOutJudging(
-        learnt.astype(np.float32), starts, held_out.windows.astype(np.float32), held_out.starts, synthetic
+def judging(rows: np.ndarray, like: np.ndarray) -> HoldOutJudging:
+    """The second half of the rows is held out; `like` is a fresh draw of the first half's law."""
+    learnt, starts, held_out = hold_out_windows(windows_of(rows), np.arange(len(rows) - STEPS + 1), 0.5)
+    scale = learnt.min(), np.ptp(learnt)
+    training, later, synthetic = (
+        ((windows - scale[0]) / scale[1]).astype(np.float32)
+        for windows in (learnt, held_out.windows, windows_of(like))
     )
+    return HoldOutJudging(training, starts, later, held_out.first, held_out.last, synthetic)
+
+
+PAPER = PaperJudges(
+    judges=3, discriminative_iterations=250, predictive_iterations=5, batch_size=32, seed=0, progress=None
+)
 
 
 @pytest.mark.parametrize(("level", "drifted"), [(0.0, False), (0.5, True)])
 def test_drift_shows_in_the_training_windows_as_in_the_synthetic_ones(level, drifted):
-    paper = PaperJudges(
-        judges=3, discriminative_iterations=250, predictive_iterations=5, batch_size=32, seed=0, progress=None
-    )
-    scores = judging(level).paper(paper)["discriminative"]
-    assert (scores["training"]["mean"] > 0.4) == drifted
+    rng = np.random.default_rng(1)
+    rows = rng.uniform(0, 0.3, size=(1400, 1))
+    rows[700:] += level
+    subject = judging(rows, rng.uniform(0, 0.3, size=(700, 1)))
+    scores = subject.paper(PAPER)["discriminative"]
+    assert (scores["training"]["mean"] > 0.3) == drifted
     assert scores["synthetic"]["mean"] == pytest.approx(scores["training"]["mean"], abs=0.1)
-    assert scores["training"]["held_out"]["real"] == len(
-        parts_by_time(judging(level).held_out_starts, STEPS)[1]
-    )
+    assert scores["training"]["held_out"]["real"] == len(parts_by_time(subject.first, subject.last)[1])
+
+
+def test_a_perfect_generator_of_a_trend_scores_what_training_windows_do():
+    """A trend is drift, too: the latest training windows, nearest to the hold-out, are no fair reference."""
+    rng = np.random.default_rng(2)
+    trend = np.linspace(0, 1, 1400)[:, None]
+    rows = trend + rng.uniform(0, 0.5, size=trend.shape)
+    again = trend[:700] + rng.uniform(0, 0.5, size=(700, 1))
+    scores = judging(rows, again).paper(PAPER)["discriminative"]
+    assert scores["training"]["mean"] > 0.2
+    assert scores["synthetic"]["mean"] == pytest.approx(scores["training"]["mean"], abs=0.06)

@@ -10,15 +10,7 @@ import pytest
 from core.errors import ConfigError
 from core.evaluation.figures import interactive_figures, label_text
 from core.evaluation.plots import draw_plots, short_name
-from core.evaluation.view import (
-    View,
-    autocorrelation,
-    correlation,
-    embed,
-    histogram,
-    spectrum,
-    view_windows,
-)
+from core.evaluation.view import View, embed, histogram, view_windows
 
 TRAINING = {
     "validation/distance": [(100, 0.5), (200, 0.3)],
@@ -40,40 +32,6 @@ def view(real: np.ndarray, synthetic: np.ndarray, **options: object) -> View:
 @pytest.fixture(scope="module")
 def seen() -> View:
     return view(walks(40, 0), walks(30, 1), windows=25, training=TRAINING)
-
-
-def test_autocorrelation_is_that_of_windows_less_their_means():
-    values = walks(7, 8, features=2)
-    got = autocorrelation(values)
-    for feature in range(2):
-        centred = [window[:, feature] - window[:, feature].mean() for window in values]
-        products = sum(np.correlate(y, y, mode="full")[len(y) - 1 :] for y in centred)
-        np.testing.assert_allclose(got[:, feature], products / products[0])
-    level = values.copy()
-    level[..., 0] = np.arange(7).reshape(-1, 1)
-    assert np.isnan(autocorrelation(level)[:, 0]).all()
-    assert np.isfinite(autocorrelation(values * 1e200)).all()
-
-
-@pytest.mark.parametrize("steps", [2, 7, 8])
-def test_a_spectrum_adds_up_to_the_variance_and_peaks_at_a_sine(steps):
-    values = walks(9, 3, features=2, steps=steps)
-    frequencies, power = spectrum(values)
-    np.testing.assert_allclose(power.sum(axis=0), values.var(axis=1).mean(axis=0))
-    assert frequencies[0] == pytest.approx(1 / steps)
-    wave = 3 * np.sin(2 * np.pi * frequencies[0] * np.arange(steps) + 0.3)[None, :, None]
-    of_wave = spectrum(wave)[1][:, 0]
-    assert of_wave[0] == pytest.approx(wave.var())
-    assert of_wave[1:] == pytest.approx(0, abs=1e-12)
-
-
-def test_correlations_are_numpys():
-    values = walks(20, 4, features=4)
-    np.testing.assert_allclose(correlation(values), np.corrcoef(values.reshape(-1, 4), rowvar=False))
-    np.testing.assert_allclose(correlation(values * 1e200), correlation(values))
-    values[..., 2] = 5
-    assert np.isnan(correlation(values)[2]).all()
-    assert np.isfinite(correlation(values)[np.ix_([0, 1, 3], [0, 1, 3])]).all()
 
 
 def test_the_misfit_of_a_histogram_is_the_share_that_moved():
@@ -144,6 +102,23 @@ def test_every_picture_is_drawn_in_both_colours_and_told_of(seen, tmp_path):
         for drawn in (blue - red > 0.3, red - blue > 0.3):
             assert drawn.sum() > 50, plot.name
     assert "25 real and 25 synthetic" in plots[0].caption
+
+
+def test_pictures_say_in_words_what_they_show(seen, tmp_path):
+    plots = {plot.name: plot for plot in draw_plots(seen, tmp_path / "plots")}
+    assert len({plot.alt for plot in plots.values()}) == len(plots)
+    assert plots["overlays"].alt.startswith("Scatter plots by PCA, t-SNE and UMAP")
+    misfits = [each.misfit for each in seen.histograms]
+    worst = f"The worst fit is column {int(np.argmax(misfits))}: {100 * max(misfits):.0f} %"
+    assert worst in plots["distributions"].alt
+    gaps = np.abs(seen.autocorrelations[1] - seen.autocorrelations[0])
+    lag, feature = divmod(int(gaps.argmax()), gaps.shape[1])
+    assert f"is {gaps.max():.2f}, of column {feature} at lag {lag}" in plots["autocorrelations"].alt
+    assert f"{np.abs(np.subtract(*seen.correlations)).max():.2f}, between" in plots["correlations"].alt
+    assert "validation: distance and distance of training" in plots["training"].alt
+    for name in ("distributions", "paths"):
+        assert "scaled to [0, 1]" in plots[name].caption
+        assert "units given" not in plots[name].caption
 
 
 @pytest.mark.parametrize("count", [1, 35])

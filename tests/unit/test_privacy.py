@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from core.errors import ConfigError, DataError
-from core.evaluation import privacy
 from core.evaluation.privacy import Privacy, measure_privacy
 
 STEPS = 12
@@ -191,17 +190,33 @@ def test_single_precision_is_still_an_exact_copy(train):
     assert found.exact_copies == 20
 
 
-def test_what_is_looked_at_is_bounded_and_fixed_by_the_seed(train, fresh, holdout, monkeypatch, caplog):
+def test_what_is_looked_at_is_bounded_and_fixed_by_the_seed(train, fresh, holdout, caplog):
     first, again, other = (
         measure_privacy(train, fresh, holdout=holdout, windows=100, seed=seed) for seed in (0, 0, 1)
     )
     assert first.compared == 100
     assert first == again
     assert first != other
-    monkeypatch.setattr(privacy, "CELLS", 50 * train[0].size)
     with caplog.at_level(logging.INFO):
-        measure_privacy(train, fresh)
-    assert f"50 of {len(train)} training windows" in caplog.text
+        measure_privacy(train, fresh, windows=100)
+    assert f"100 of {len(train)} training windows are looked at" in caplog.text
+
+
+def test_every_training_window_is_searched_however_many_numbers_they_hold():
+    train = np.random.default_rng(0).random((31_000, 24, 28), dtype=np.float32)
+    found = measure_privacy(train, train[::310], windows=100)
+    assert found.exact_copies == found.compared == 100
+    assert found.training_windows == 31_000
+
+
+def test_copies_bit_by_bit_are_counted_among_all_synthetic_windows(train, fresh):
+    still, negative = np.zeros_like(train[:1]), np.full_like(train[:1], -0.0)
+    known, made = np.concatenate([train, still]), np.concatenate([fresh, train[7:20], train[7:8], negative])
+    found = measure_privacy(known, made, windows=5)
+    assert (found.identical, found.synthetic_windows, found.compared) == (15, len(made), 5)
+    rounded = measure_privacy(known, made.astype(np.float32), windows=5)
+    assert rounded.identical == 15
+    assert measure_privacy(train, train[:9] + 1e-7).identical == 0
 
 
 def test_bad_input_is_refused(train, holdout):
@@ -209,11 +224,11 @@ def test_bad_input_is_refused(train, holdout):
         measure_privacy(train, train, windows=0)
     with pytest.raises(DataError, match="a start for each"):
         measure_privacy(train, train, starts=np.arange(3))
-    with pytest.raises(DataError, match="same steps and features"):
+    with pytest.raises(DataError, match="hold-out windows must be at least 2 with the same steps and features"):
         measure_privacy(train, train, holdout=holdout[:, 1:])
     broken = train.copy()
     broken[3, 2, 1] = np.nan
     with pytest.raises(DataError, match="finite"):
         measure_privacy(train, broken)
-    with pytest.raises(DataError, match="finite"):
+    with pytest.raises(DataError, match="hold-out windows must be finite, got 1 values"):
         measure_privacy(train, train, holdout=broken)

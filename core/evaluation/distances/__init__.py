@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from core.errors import DataError
+from core.evaluation.checks import checked_like
 from core.evaluation.distances.catalogue import DESCRIPTIONS
-from core.evaluation.distances.draw import Drawn, Sets, draw
+from core.evaluation.distances.draw import Drawn, Index, Sets, draw, halves
 from core.evaluation.distances.recipes import MARKET, RECIPES, Recipe, Values
 from core.evaluation.judges import Progress
 from core.evaluation.measures import Measure
@@ -43,6 +44,7 @@ def measure_distances(
     features: Sequence[str],
     *,
     reference: NDArray[Any] | None = None,
+    starts: NDArray[np.int64] | None = None,
     windows: int = 2000,
     seed: int = 0,
     prices: Prices | None = None,
@@ -51,8 +53,9 @@ def measure_distances(
     """Every distance that these windows allow; what is left out is told in the log.
 
     Each is of `windows` synthetic windows from as many real ones, and its reference is of as many other real
-    windows from the same: equal sizes, for most distances shrink as sets grow. Halves drawn from overlapping
-    windows share rows, so they look nearer than independent windows would.
+    windows from the same: equal sizes, for most distances shrink as sets grow. Without `reference` these are
+    two halves of `real` that share no row, made of alternating blocks of rows: about as far apart as two series
+    of one law are. Halves drawn at random from overlapping windows would be nearly the same windows.
 
     Args:
         real: Shape (N, T, D), scaled to about [0, 1] by the real windows' minimum and maximum, T at least 2.
@@ -60,6 +63,9 @@ def measure_distances(
         features: D names.
         reference: Shape (K, T, D), scaled by the same: real windows to stand in the synthetic ones' place; if
             None, a half of `real` stands there and is compared with the other one.
+        starts: Shape (N,), the first row of each real window, ascending; what shares a row is kept out of the
+            other half. If None, nobody knows what does: halves are drawn at random, and so they are, with a
+            warning, where there are too few rows. Not used with a `reference`.
         windows: Most windows of each kind that are compared, at least 2.
         seed: Fixes which windows are drawn, the random directions and the encoder of the Context-FID.
         prices: The windows in their own units; adds the stylised facts of markets, of features above 0.
@@ -69,7 +75,7 @@ def measure_distances(
         ConfigError: an argument is out of range.
         DataError: the sets or the names do not fit each other, are too small, or hold NaN or infinity.
     """
-    drawn, sets = _drawn(real, synthetic, reference, windows, seed)
+    drawn, sets = _drawn(real, synthetic, reference, starts, windows, seed)
     if len(features) != real.shape[2]:
         raise DataError(f"expected {real.shape[2]} names of features, one for each, got {len(features)}")
     work = [(recipe, sets, features) for recipe in RECIPES]
@@ -130,12 +136,28 @@ def _described(
 
 
 def _drawn(
-    real: NDArray[Any], synthetic: NDArray[Any], reference: NDArray[Any] | None, windows: int, seed: int
+    real: NDArray[Any],
+    synthetic: NDArray[Any],
+    reference: NDArray[Any] | None,
+    starts: Index | None,
+    windows: int,
+    seed: int,
 ) -> tuple[Drawn, Sets]:
     """The windows that are compared, after a look at all of them; the copies of the rest are let go."""
     real, synthetic = checked_pair(real, synthetic)
-    others = real if reference is None else checked_pair(real, reference)[1]
-    drawn = draw(len(real), len(synthetic), None if reference is None else len(others), windows, seed)
+    if reference is None:
+        others, parts = real, halves(len(real), starts, real.shape[1], seed)
+    else:
+        others = checked_like(reference, real, "reference")
+        parts = np.arange(len(real)), np.arange(len(others))
+    drawn = draw(parts[0], len(synthetic), parts[1], windows, seed)
+    if len(drawn.real) < max(len(real), len(synthetic)):
+        logger.info(
+            "distances compare %d of %d real and of %d synthetic windows",
+            len(drawn.real),
+            len(real),
+            len(synthetic),
+        )
     return drawn, _chosen(drawn, real, synthetic, others)
 
 

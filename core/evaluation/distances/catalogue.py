@@ -80,10 +80,10 @@ DESCRIPTIONS = {
         "mean absolute difference of Pearson's correlation matrices",
     ),
     "mmd": Description(
-        "Maximum mean discrepancy (MMD squared)",
+        "Maximum mean discrepancy (MMD)",
         "sample",
-        "Whether the windows as a whole come from one distribution; at or below 0 no difference shows.",
-        "Gretton et al. 2012, equation 3; Gaussian kernel, median real distance",
+        "How far the windows as a whole are from coming from one distribution; a little above 0 even then.",
+        "Gretton et al. 2012, equation 5; Gaussian kernel, its width the median distance of real windows",
     ),
     "sliced_wasserstein": Description(
         "Sliced Wasserstein distance",

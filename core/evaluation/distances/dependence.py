@@ -11,6 +11,20 @@ from core.errors import DataError
 from core.evaluation.distances.features import standardised
 
 
+def correlation(windows: NDArray[Any], ddof: int = 0) -> NDArray[np.float64]:
+    """Pearson's correlation of the features over all windows and steps, shape (D, D).
+
+    From -1 to 1 but for rounding; 0 of a feature that is constant, also with itself.
+
+    Args:
+        windows: Shape (N, T, D).
+        ddof: 1 divides the mean product of the deviations by the variances of a sample.
+    """
+    z = standardised(windows, ddof).reshape(-1, windows.shape[2])
+    products: NDArray[np.float64] = z.T @ z / len(z)
+    return products
+
+
 def correlational_score(real: NDArray[Any], other: NDArray[Any]) -> float:
     """Sum over pairs of features of |difference of their correlations|, over 10; from 0.
 
@@ -27,7 +41,8 @@ def correlational_score(real: NDArray[Any], other: NDArray[Any]) -> float:
     Raises:
         DataError: there is a single feature.
     """
-    difference = np.abs(_products(real, ddof=1) - _products(other, ddof=1))
+    _refuse_single(real)
+    difference = np.abs(correlation(real, ddof=1) - correlation(other, ddof=1))
     return float(difference[np.tril_indices(len(difference))].sum() / 10)
 
 
@@ -41,16 +56,13 @@ def correlation_difference(real: NDArray[Any], other: NDArray[Any]) -> NDArray[n
     Raises:
         DataError: there is a single feature.
     """
-    difference = np.abs(_products(real) - _products(other))
+    _refuse_single(real)
+    difference = np.abs(correlation(real) - correlation(other))
     np.fill_diagonal(difference, 0.0)
     by_feature: NDArray[np.float64] = difference.sum(axis=0) / (len(difference) - 1)
     return by_feature
 
 
-def _products(windows: NDArray[Any], ddof: int = 0) -> NDArray[np.float64]:
-    """Mean product of standardised values, shape (D, D)."""
+def _refuse_single(windows: NDArray[Any]) -> None:
     if windows.shape[2] < 2:
         raise DataError(f"correlations need at least 2 features that vary, got {windows.shape[2]}")
-    z = standardised(windows, ddof).reshape(-1, windows.shape[2])
-    products: NDArray[np.float64] = z.T @ z / len(z)
-    return products

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, DataError
+from core.evaluation.splits import halves_by_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,49 @@ class Sets:
         return Sets(*(windows[..., features] for windows in (self.real, self.synthetic, self.reference)))
 
 
-def draw(real: int, synthetic: int, reference: int | None, windows: int, seed: int) -> Drawn:
-    """Draw without replacement; the real windows and the reference are disjoint.
+def halves(count: int, starts: Index | None, length: int, seed: int) -> tuple[Index, Index]:
+    """Two halves of the real windows: one to compare with, one to stand in the synthetic windows' place.
+
+    They share no row (`halves_by_blocks`): of windows cut at a small stride, each in one random half has a near
+    copy in the other, and a generator that knows the distribution alone could not come as near. Random halves
+    are left where that cannot be done; the log says so.
 
     Args:
-        real: Real windows there are.
+        count: Real windows there are.
+        starts: Shape (count,), the first row of each, ascending; None if nobody knows.
+        length: Rows of a window.
+        seed: Fixes the halves.
+
+    Raises:
+        DataError: there is not one start for each window, or they do not ascend.
+    """
+    if starts is None:
+        logger.warning(
+            "nobody knows which real windows overlap, so the references of distances are of random halves: "
+            "too small where windows do overlap"
+        )
+    elif starts.shape != (count,) or (np.diff(starts) < 0).any():
+        raise DataError(
+            f"expected an ascending start for each of the {count} real windows, got shape {starts.shape}"
+        )
+    else:
+        try:
+            return halves_by_blocks(starts, length, seed)
+        except DataError as reason:
+            logger.warning(
+                "%s: the references of distances are of random halves, too small where windows overlap", reason
+            )
+    order = some(count, count, np.random.default_rng(seed))
+    return order[: count // 2], order[count // 2 :]
+
+
+def draw(real: Index, synthetic: int, reference: Index, windows: int, seed: int) -> Drawn:
+    """Draw without replacement.
+
+    Args:
+        real: The real windows to draw from.
         synthetic: Synthetic windows there are.
-        reference: Windows of the reference, None if it is drawn from the real ones too.
+        reference: The windows to draw from that stand in the synthetic ones' place.
         windows: Most windows of each set, at least 2.
         seed: Fixes the draw.
 
@@ -57,16 +94,19 @@ def draw(real: int, synthetic: int, reference: int | None, windows: int, seed: i
     """
     if windows < 2:
         raise ConfigError(f"windows must be at least 2, got {windows}")
-    most = min(real // 2, synthetic) if reference is None else min(real, synthetic, reference)
-    if most < 2:
+    count = min(windows, len(real), synthetic, len(reference))
+    if count < 2:
         raise DataError(
             "distances need 2 windows of each kind, and 4 real ones where halves of them are the reference; "
-            f"got {real} real, {synthetic} synthetic and {reference or 'no'} reference windows: bring more"
+            f"got {len(real)} real, {synthetic} synthetic and {len(reference)} reference windows: bring more"
         )
-    count = min(windows, most)
-    if count < max(real, synthetic):
-        logger.info("distances compare %d of %d real and of %d synthetic windows", count, real, synthetic)
     rng = np.random.default_rng(seed)
-    order = rng.permutation(real)
-    others = order[count : 2 * count] if reference is None else rng.permutation(reference)[:count]
-    return Drawn(order[:count], rng.permutation(synthetic)[:count], others)
+    chosen, others = (
+        windows_there[some(len(windows_there), count, rng)] for windows_there in (real, reference)
+    )
+    return Drawn(chosen, some(synthetic, count, rng), others)
+
+
+def some(count: int, most: int, rng: np.random.Generator) -> Index:
+    """Numbers from 0 to `count - 1`, all of them or `most` drawn without replacement, in random order."""
+    return rng.permutation(count)[:most]

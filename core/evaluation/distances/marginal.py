@@ -89,7 +89,10 @@ def kurtosis_difference(real: NDArray[Any], other: NDArray[Any]) -> ByFeature:
 
 def _histogram_difference(real: NDArray[Any], other: NDArray[Any]) -> float:
     limits = (float(real.min()), float(real.max()))
-    shares = [np.histogram(values, BINS, limits)[0] / len(values) for values in (real, other)]
+    # In single precision, 50 bins of a small range beside large values have no borders of their own.
+    shares = [
+        np.histogram(values.astype(np.float64), BINS, limits)[0] / len(values) for values in (real, other)
+    ]
     return float(np.abs(shares[0] - shares[1]).mean() * BINS / (limits[1] - limits[0]))
 
 

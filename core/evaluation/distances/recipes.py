@@ -18,7 +18,7 @@ from core.evaluation.distances.marginal import (
     skewness_difference,
     wasserstein,
 )
-from core.evaluation.distances.neighbours import nearest_dtw, nearest_euclid
+from core.evaluation.distances.nearest import nearest_dtw, nearest_euclid
 from core.evaluation.distances.sample import (
     maximum_mean_discrepancy,
     median_distance,

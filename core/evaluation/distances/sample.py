@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from prdc.prdc import compute_nearest_neighbour_distances, compute_pairwise_distance
 from scipy.spatial.distance import pdist
 from scipy.stats import wasserstein_distance
 from sklearn.metrics.pairwise import euclidean_distances
@@ -22,7 +22,11 @@ NEIGHBOURS = 5
 
 
 def median_distance(real: NDArray[Any]) -> float:
-    """Median Euclidean distance of two real windows: the bandwidth of Gretton et al. 2012, section 8.
+    """Median Euclidean distance of two real windows, the bandwidth of the MMD.
+
+    Gretton et al. 2012, section 8, take the median over both sets together. Here it is that of the real windows
+    alone: so the kernel is the same for the synthetic windows and for their reference, and a generator
+    whose windows scatter does not widen it.
 
     Args:
         real: Shape (N, T, D), N at least 2.
@@ -37,21 +41,23 @@ def median_distance(real: NDArray[Any]) -> float:
 
 
 def maximum_mean_discrepancy(real: NDArray[Any], other: NDArray[Any], bandwidth: float) -> float:
-    """Squared distance of the two sets' means under the kernel `exp(-|x - y|^2 / (2 bandwidth^2))`.
+    """Distance of the two sets' means under the kernel `exp(-|x - y|^2 / (2 bandwidth^2))`, from 0 to 1.41.
 
-    The unbiased estimate (Gretton et al. 2012, equation 3): about 0 of sets from one distribution, below 0
-    as often as above.
+    The biased estimate (Gretton et al. 2012, equation 5). Of sets from one distribution it is not 0 but falls
+    like `1 / sqrt(N)`, so it compares only at equal sizes. The unbiased estimate of the square is below 0 half
+    of the time then, and no ratio to such a number means anything.
 
     Args:
-        real: Shape (N, T, D), N at least 2.
-        other: Shape (M, T, D), M at least 2.
+        real: Shape (N, T, D).
+        other: Shape (M, T, D).
         bandwidth: Above 0.
     """
     points, others = flat(real), flat(other)
     centre = points.mean(axis=0)  # the nearer to 0, the less is lost to rounding
     points, others = points - centre, others - centre
-    within = [_mean_of_pairs(_kernel(one, one, bandwidth)) for one in (points, others)]
-    return sum(within) - 2 * float(_kernel(points, others, bandwidth).mean())
+    within = [float(_kernel(one, one, bandwidth).mean()) for one in (points, others)]
+    # Rounding makes tiny negative numbers of 0.
+    return math.sqrt(max(0.0, sum(within) - 2 * float(_kernel(points, others, bandwidth).mean())))
 
 
 def sliced_wasserstein(real: NDArray[Any], other: NDArray[Any], seed: int) -> float:
@@ -72,8 +78,9 @@ def sliced_wasserstein(real: NDArray[Any], other: NDArray[Any], seed: int) -> fl
 
 
 def precision_recall(real: NDArray[Any], other: NDArray[Any]) -> dict[str, float]:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), by `prdc`.
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
+    The distances are those of the library `prdc`, and so are the numbers; its own function of them prints.
     On the windows themselves, not on a network's embedding of them: scaled windows are points whose Euclidean
     distance means something, unlike that of pictures, and the numbers do not hang on how a network trained.
     What an embedding sees is in the Context-FID.
@@ -88,8 +95,6 @@ def precision_recall(real: NDArray[Any], other: NDArray[Any]) -> dict[str, float
     Raises:
         DataError: there are fewer windows than the fifth neighbour needs.
     """
-    from prdc import compute_prdc
-
     if min(len(real), len(other)) < NEIGHBOURS + 2:
         raise DataError(
             f"{NEIGHBOURS} nearest neighbours need at least {NEIGHBOURS + 2} windows of each kind, "
@@ -97,18 +102,19 @@ def precision_recall(real: NDArray[Any], other: NDArray[Any]) -> dict[str, float
         )
     points, others = flat(real), flat(other)
     centre = points.mean(axis=0)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints how many windows there are
-        found = compute_prdc(points - centre, others - centre, NEIGHBOURS)
-    return {name: float(value) for name, value in found.items()}
+    points, others = points - centre, others - centre
+    radii, other_radii = (compute_nearest_neighbour_distances(each, NEIGHBOURS) for each in (points, others))
+    distances = compute_pairwise_distance(points, others)
+    in_real_ball = distances < radii[:, None]
+    return {
+        "precision": float(in_real_ball.any(axis=0).mean()),
+        "recall": float((distances < other_radii).any(axis=1).mean()),
+        "density": float(in_real_ball.sum(axis=0).mean() / NEIGHBOURS),
+        "coverage": float((distances.min(axis=1) < radii).mean()),
+    }
 
 
 def _kernel(one: NDArray[Any], other: NDArray[Any], bandwidth: float) -> NDArray[np.float64]:
     kernel: NDArray[np.float64] = euclidean_distances(one, other, squared=True)
     kernel /= -2 * bandwidth**2
     return np.exp(kernel, out=kernel)
-
-
-def _mean_of_pairs(kernel: NDArray[np.float64]) -> float:
-    """Mean of a square matrix without its diagonal."""
-    count = len(kernel)
-    return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))

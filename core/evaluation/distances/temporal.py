@@ -32,7 +32,8 @@ def autocorrelation(windows: NDArray[Any], lags: int) -> NDArray[np.float64]:
     """
     z = standardised(windows)
     steps = z.shape[1]
-    return np.stack([(z[:, lag:] * z[:, : steps - lag]).mean(axis=(0, 1)) for lag in range(lags)])
+    sums = [np.einsum("ntd,ntd->d", z[:, lag:], z[:, : steps - lag]) for lag in range(lags)]
+    return np.stack([total / (len(z) * (steps - lag)) for lag, total in enumerate(sums)])
 
 
 def autocorrelation_difference(real: NDArray[Any], other: NDArray[Any]) -> ByFeature:
