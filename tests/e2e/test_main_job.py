@@ -201,12 +201,12 @@ def test_evaluate_scores_files_of_any_maker(place: Place, tmp_path: Path) -> Non
     real, noise = rng.random((200, 12, 3)).cumsum(axis=1), rng.random((150, 12, 3))
     np.save(tmp_path / "real.npy", real)
     np.save(tmp_path / "noise.npy", noise)
+    quick = {key: value for key, value in TINY.items() if key.startswith("evaluation.")}
     done = place.call(
         "evaluate",
         str(tmp_path / "real.npy"),
         str(tmp_path / "noise.npy"),
-        "--judges",
-        "2",
+        *overrides(quick | {"evaluation.discriminative_iterations": 300}),
         "-o",
         str(tmp_path / "report"),
         "--json",
@@ -215,7 +215,7 @@ def test_evaluate_scores_files_of_any_maker(place: Place, tmp_path: Path) -> Non
     assert done.code == 0, done.err
     scores = json.loads((tmp_path / "scores.json").read_text())
     low, span = real.min(axis=(0, 1)), np.ptp(real, axis=(0, 1))
-    ours = discriminative_score((real - low) / span, (noise - low) / span, judges=2)
+    ours = discriminative_score((real - low) / span, (noise - low) / span, judges=2, iterations=300)
     assert scores["discriminative_mean"] == pytest.approx(ours.mean, abs=1e-6)
     assert scores["discriminative_mean"] > 0.45
     assert (tmp_path / "report" / "report.html").is_file()
