@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from core.config import JobConfig, checked_kinds, with_model
-from core.evaluation.comparison_report import write_comparison
-from core.evaluation.published import published_scores
+from core.evaluation.report.comparison import write_comparison
+from core.evaluation.report.published import published_scores
 from core.lake import content_digest
 from core.training.check import check_names
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from core.comparison import comparison_jobs, write_report
 from core.config import JobConfig
 from core.errors import TimeloomError
-from core.evaluation.published import published_scores
+from core.evaluation.report.published import published_scores
 from core.settings import Settings
 from flows.environment import configure
 from flows.train import TrainResult, train

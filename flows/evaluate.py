@@ -11,11 +11,11 @@ from typing import Any
 from core.catalog import DatasetConfig
 from core.config import EvaluationConfig, parse_override
 from core.errors import ConfigError, DataError
-from core.evaluation.comparison_report import write_comparison
 from core.evaluation.evaluate import Subject, evaluate_windows
-from core.evaluation.files import file_subject, judging_options
-from core.evaluation.report_folder import replace_report, scratch_folder
-from core.evaluation.window_files import read_windows
+from core.evaluation.files.read import read_windows
+from core.evaluation.files.subject import file_subject, judging_options
+from core.evaluation.report.comparison import write_comparison
+from core.evaluation.report.folder import replace_report, scratch_folder
 from core.schema import Section, validated
 from tasks.progress import progress
 

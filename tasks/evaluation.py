@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.config import JobConfig
 from core.evaluation.generated import evaluate_generator
-from core.evaluation.report import without_pictures
+from core.evaluation.report.pages import without_pictures
 from core.handles import EvaluationRef, GeneratorRef, PreparedRef
 from tasks.artifacts import show_markdown, show_plots, show_scores
 from tasks.factory import outcome, task

@@ -15,23 +15,22 @@ from numpy.typing import NDArray
 
 from core.catalog import Expectations
 from core.errors import DataError
-from core.evaluation.checks import checked_like
-from core.evaluation.classifiers import WINDOWS, stronger_judges
+from core.evaluation.checks import checked_like, checked_pair
 from core.evaluation.distances import Prices, measure_distances
-from core.evaluation.figures import interactive_figures
-from core.evaluation.forecasters import forecast_error
-from core.evaluation.holdout import HeldOut, HoldOutJudging
-from core.evaluation.judges import Progress
+from core.evaluation.judges.classifiers import WINDOWS, stronger_judges
+from core.evaluation.judges.forecasters import forecast_error
+from core.evaluation.judges.holdout import HeldOut, HoldOutJudging
+from core.evaluation.judges.paper import Array32, PaperJudges, constant_error, judged
+from core.evaluation.judges.paper_scores import Progress
+from core.evaluation.judges.scores import Score, chance_floor
+from core.evaluation.judges.splits import Index, Parts, Split, block_splits, halves_by_blocks, random_parts
 from core.evaluation.options import JudgingOptions
-from core.evaluation.paper import Array32, PaperJudges, constant_error, judged
-from core.evaluation.plots import draw_plots
 from core.evaluation.privacy import measure_privacy
-from core.evaluation.report import write_reports
-from core.evaluation.scores import Score, chance_floor
-from core.evaluation.splits import Index, Parts, Split, block_splits, halves_by_blocks, random_parts
+from core.evaluation.report.figures import interactive_figures
+from core.evaluation.report.pages import write_reports
+from core.evaluation.report.plots import draw_plots
+from core.evaluation.report.view import Training, view_windows
 from core.evaluation.validity import check_validity
-from core.evaluation.view import Training, view_windows
-from core.evaluation.windows import checked_pair
 from core.lake import write_json
 from core.prepare.scaler import MinMaxScaler
 

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.config import EvaluationConfig, JobConfig
-from core.evaluation.curves import training_curves
 from core.evaluation.distances import Prices
 from core.evaluation.evaluate import Subject, evaluate_windows
-from core.evaluation.holdout import HeldOut
-from core.evaluation.judges import Progress
+from core.evaluation.judges.holdout import HeldOut
+from core.evaluation.judges.paper_scores import Progress
 from core.evaluation.options import JudgingOptions
-from core.evaluation.published import published_scores
-from core.evaluation.view import Training
+from core.evaluation.report.curves import training_curves
+from core.evaluation.report.published import published_scores
+from core.evaluation.report.view import Training
 from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, PreparedRef
 from core.lake import build_once, code_digest, content_digest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.errors import ConfigError
-from core.evaluation.classifiers import KINDS as STRONGER
-from core.evaluation.view import OVERLAYS
+from core.evaluation.judges.classifiers import KINDS as STRONGER
+from core.evaluation.report.view import OVERLAYS
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional
 
 from core.evaluation.evaluate import Subject, evaluate_windows
-from core.evaluation.judges import discriminative_score, predictive_score
+from core.evaluation.judges.paper_scores import discriminative_score, predictive_score
 from core.evaluation.options import JudgingOptions
 from tests.benchmarks.main_job import commit, machine
 from tests.benchmarks.train_speed import peak_resident

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from core.evaluation.judges import discriminative_score
+from core.evaluation.judges.paper_scores import discriminative_score
 from core.generators.timegan.model import TimeGAN
 from core.prepare.layout import Channels
 from core.prepare.series import Windows

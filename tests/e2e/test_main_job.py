@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from core.evaluation.judges import discriminative_score
+from core.evaluation.judges.paper_scores import discriminative_score
 from tests.e2e.conftest import TINY, Place, overrides
 
 STEPS = {"ingest", "validate", "prepare", "train", "evaluate", "register"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from core.evaluation.judges.scores import Score, chance_floor
 from core.evaluation.measures import Measure
-from core.evaluation.scores import Score, chance_floor
 
 
 def score(mean: float, *, spread: float = 0.01, **more: Any) -> dict[str, Any]:

@@ -7,25 +7,25 @@ import pytest
 import torch
 
 from core.errors import ConfigError, DataError
-from core.evaluation import classifiers, judge_networks
-from core.evaluation.classifiers import KINDS, stronger_judges
-from core.evaluation.judge_networks import CnnJudge, LstmJudge, standardised
-from core.evaluation.scores import chance_floor
-from core.evaluation.splits import Split, random_splits
+from core.evaluation.judges import classifiers, networks
+from core.evaluation.judges.classifiers import KINDS, stronger_judges
+from core.evaluation.judges.networks import CnnJudge, LstmJudge, standardised
+from core.evaluation.judges.scores import chance_floor
+from core.evaluation.judges.splits import Split, random_splits
 
 STEPS = 12
 
 
 @pytest.fixture
 def _brief(monkeypatch):
-    monkeypatch.setattr(judge_networks, "ITERATIONS", 120)
+    monkeypatch.setattr(networks, "ITERATIONS", 120)
     monkeypatch.setattr(classifiers, "ITERATIONS", 120)
     monkeypatch.setattr(classifiers, "FEATURES", 2 * 84)
 
 
 @pytest.fixture
 def _very_brief(monkeypatch):
-    for module in (judge_networks, classifiers):
+    for module in (networks, classifiers):
         monkeypatch.setattr(module, "ITERATIONS", 4)
     monkeypatch.setattr(classifiers, "FEATURES", 84)
 

@@ -7,7 +7,7 @@ import pytest
 
 from core.comparison import write_report
 from core.errors import ConfigError
-from core.evaluation.comparison_report import (
+from core.evaluation.report.comparison import (
     differences,
     finding,
     measure_lines,
@@ -15,7 +15,7 @@ from core.evaluation.comparison_report import (
     score_lines,
     write_comparison,
 )
-from core.evaluation.published import DATASETS, published_scores, published_text
+from core.evaluation.report.published import DATASETS, published_scores, published_text
 from core.lake import write_json
 from tests.unit.report_page import HOSTILE, Page, assert_tables_are_whole
 from tests.unit.report_scores import full_scores, measure, privacy, single, small_scores

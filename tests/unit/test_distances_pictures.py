@@ -7,7 +7,7 @@ import pytest
 
 from core.evaluation.distances.dependence import correlation_difference
 from core.evaluation.distances.temporal import autocorrelation_difference, spectral_difference
-from core.evaluation.view import View, view_windows
+from core.evaluation.report.view import View, view_windows
 
 
 def windows(count: int, seed: int) -> np.ndarray:

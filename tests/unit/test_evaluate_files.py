@@ -12,11 +12,11 @@ import flows.evaluate
 from core.catalog import DatasetConfig
 from core.config import EvaluationConfig
 from core.errors import ConfigError, DataError, StorageError
-from core.evaluation.files import file_subject
-from core.evaluation.plots import draw_plots
-from core.evaluation.report_folder import COMPARISON, PICTURES, REPORT, replace_report, scratch_folder
-from core.evaluation.view import view_windows
-from core.evaluation.window_files import read_windows
+from core.evaluation.files.read import read_windows
+from core.evaluation.files.subject import file_subject
+from core.evaluation.report.folder import COMPARISON, PICTURES, REPORT, replace_report, scratch_folder
+from core.evaluation.report.plots import draw_plots
+from core.evaluation.report.view import view_windows
 from flows.cli import app
 from flows.evaluate import evaluate_files, evaluation_options
 

@@ -11,10 +11,10 @@ from core.catalog import Expectations
 from core.config import EvaluationConfig
 from core.errors import ConfigError, DataError
 from core.evaluation.evaluate import Subject, evaluate_windows
-from core.evaluation.holdout import hold_out_windows
-from core.evaluation.judges import discriminative_score, predictive_score
+from core.evaluation.judges.holdout import hold_out_windows
+from core.evaluation.judges.paper_scores import discriminative_score, predictive_score
+from core.evaluation.judges.scores import Score, chance_floor
 from core.evaluation.options import STRONGER, JudgingOptions
-from core.evaluation.scores import Score, chance_floor
 
 QUICK = JudgingOptions(
     judges=2,

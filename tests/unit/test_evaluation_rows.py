@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.evaluation.report import risks, times_text
-from core.evaluation.rows import LEVELS, Row, distance_groups, distance_row, risk_rows, weakest
-from core.evaluation.verdicts import privacy_verdict
+from core.evaluation.report.pages import risks, times_text
+from core.evaluation.report.rows import LEVELS, Row, distance_groups, distance_row, risk_rows, weakest
+from core.evaluation.report.verdicts import privacy_verdict
 from tests.unit.report_scores import measure, privacy
 
 

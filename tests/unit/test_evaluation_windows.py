@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ConfigError, DataError
-from core.evaluation.window_files import read_windows
-from core.evaluation.windows import MAX_CATEGORIES, judged_pair
+from core.evaluation.files.read import read_windows
+from core.evaluation.files.windows import MAX_CATEGORIES, judged_pair
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.export import write_windows
 from core.generators.timegan import TimeGAN

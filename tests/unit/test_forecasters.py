@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.errors import ConfigError, DataError, TrainingDivergedError
-from core.evaluation.forecasters import Forecaster, forecast_error
+from core.evaluation.judges.forecasters import Forecaster, forecast_error
 
 STEPS = 16
 

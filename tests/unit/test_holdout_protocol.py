@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import DataError
-from core.evaluation.holdout import HoldOutJudging, hold_out_windows
-from core.evaluation.judges import discriminative_score
-from core.evaluation.paper import PaperJudges
-from core.evaluation.splits import Split, block_splits, halves_by_blocks, random_splits
+from core.evaluation.judges.holdout import HoldOutJudging, hold_out_windows
+from core.evaluation.judges.paper import PaperJudges
+from core.evaluation.judges.paper_scores import discriminative_score
+from core.evaluation.judges.splits import Split, block_splits, halves_by_blocks, random_splits
 from core.prepare.holdout import parts_by_time
 
 STEPS = 8

@@ -14,16 +14,16 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
 from core.errors import ConfigError, DataError, TrainingDivergedError
-from core.evaluation.gru import JudgeWeights, Workspace, gru, outputs
-from core.evaluation.judges import (
+from core.evaluation.checks import checked_pair
+from core.evaluation.judges.gru import JudgeWeights, Workspace, gru, outputs
+from core.evaluation.judges.paper_scores import (
     discriminative_score,
     draw_batches,
     judge,
     predictive_score,
     train_judges,
 )
-from core.evaluation.scores import Score, chance_floor, held_out, rank_auc
-from core.evaluation.windows import checked_pair
+from core.evaluation.judges.scores import Score, chance_floor, held_out, rank_auc
 
 STEPS, JUDGES, BATCH, INPUTS, HIDDEN = 4, 3, 5, 2, 3
 

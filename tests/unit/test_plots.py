@@ -8,9 +8,9 @@ import plotly.graph_objects
 import pytest
 
 from core.errors import ConfigError
-from core.evaluation.figures import interactive_figures, label_text
-from core.evaluation.plots import draw_plots, short_name
-from core.evaluation.view import View, embed, histogram, view_windows
+from core.evaluation.report.figures import interactive_figures, label_text
+from core.evaluation.report.plots import draw_plots, short_name
+from core.evaluation.report.view import View, embed, histogram, view_windows
 
 TRAINING = {
     "validation/distance": [(100, 0.5), (200, 0.3)],

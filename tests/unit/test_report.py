@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.evaluation.figures import interactive_figures
-from core.evaluation.plots import Plot, draw_plots
-from core.evaluation.report import markdown_text, without_pictures, write_reports
-from core.evaluation.view import view_windows
+from core.evaluation.report.figures import interactive_figures
+from core.evaluation.report.pages import markdown_text, without_pictures, write_reports
+from core.evaluation.report.plots import Plot, draw_plots
+from core.evaluation.report.view import view_windows
 from tests.unit.report_page import HOSTILE, Page, assert_tables_are_whole
 from tests.unit.report_scores import full_scores, single, small_scores
 
@@ -27,7 +27,7 @@ def written(tmp_path_factory) -> Path:
     training = {HOSTILE[0]: [(1, 0.5), (2, 0.4)]}
     with pytest.MonkeyPatch.context() as patch:
         # Numba compiles UMAP for a quarter of a minute; test_plots.py runs it.
-        patch.setattr("core.evaluation.view._umap", lambda both, _: both[:, :2])
+        patch.setattr("core.evaluation.report.view._umap", lambda both, _: both[:, :2])
         view = view_windows(real, synthetic, (real, synthetic), HOSTILE, training=training)
     plots = draw_plots(view, out / "plots")
     published = {"TimeGAN (Yoon et al. 2019)": (0.102, 0.038)}

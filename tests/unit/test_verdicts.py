@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.evaluation.scores import Score, chance_floor
-from core.evaluation.verdicts import (
+from core.evaluation.judges.scores import Score, chance_floor
+from core.evaluation.report.verdicts import (
     discriminative_verdict,
     drift_sentence,
     fidelity_verdict,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.evaluation.holdout import hold_out_windows
-from core.evaluation.window_order import window_starts
+from core.evaluation.files.order import window_starts
+from core.evaluation.judges.holdout import hold_out_windows
 
 
 def cut(rows: np.ndarray, length: int, stride: int) -> np.ndarray:

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from core.errors import DataError
-from core.evaluation.checks import checked_like
+from core.evaluation.checks import checked_like, checked_pair
 from core.evaluation.distances.catalogue import DESCRIPTIONS
 from core.evaluation.distances.draw import Drawn, Index, Sets, draw, halves
 from core.evaluation.distances.recipes import MARKET, RECIPES, Recipe, Values
-from core.evaluation.judges import Progress
+from core.evaluation.judges.paper_scores import Progress
 from core.evaluation.measures import Measure
-from core.evaluation.windows import checked_pair
 
 __all__ = ["Prices", "measure_distances"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, DataError
-from core.evaluation.splits import halves_by_blocks
+from core.evaluation.judges.splits import halves_by_blocks
 
 logger = logging.getLogger(__name__)
 

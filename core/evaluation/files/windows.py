@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import DataError
+from core.evaluation.checks import checked_pair
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ def judged_pair(real: WindowSet, synthetic: WindowSet) -> WindowPair:
 
     Raises:
         DataError: the columns are not the same or not of the same type, one has too many categories, or the
-            sets cannot be compared, see `checked_pair`.
+            sets cannot be compared, see
+            `core.evaluation.checks.checked_pair`.
     """
     sets = real, _in_order(real, synthetic)
     rows, features = _encoded(*(kind.rows for kind in sets))
@@ -81,27 +83,6 @@ def judged_pair(real: WindowSet, synthetic: WindowSet) -> WindowPair:
     )
     checked_pair(first, second, np.float64)
     return WindowPair(sets, first, second, features, variable)
-
-
-def checked_pair(
-    real: NDArray[Any], synthetic: NDArray[Any], dtype: type[np.floating[Any]] = np.float32
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both sets as `dtype`, refused unless they can be compared.
-
-    Raises:
-        DataError: they are not two finite sets (N, T, D) and (M, T, D), N and M and T at least 2.
-    """
-    if real.ndim != 3 or synthetic.ndim != 3 or real.shape[1:] != synthetic.shape[1:]:
-        raise DataError(
-            "real and synthetic windows must have the same steps and features, shapes (N, T, D) and (M, T, D); "
-            f"got {real.shape} and {synthetic.shape}: cut both alike"
-        )
-    if min(len(real), len(synthetic), real.shape[1]) < 2 or real.shape[2] < 1:
-        raise DataError(
-            "judging needs at least 2 windows of each kind, 2 steps and 1 feature; "
-            f"got real {real.shape} and synthetic {synthetic.shape}: bring more"
-        )
-    return _finite(real, "real", dtype), _finite(synthetic, "synthetic", dtype)
 
 
 def _in_order(real: WindowSet, synthetic: WindowSet) -> WindowSet:
@@ -171,19 +152,3 @@ def _windows(rows: NDArray[Any], lengths: NDArray[np.int64], steps: int) -> NDAr
     values = np.zeros((len(lengths), steps, rows.shape[1]), dtype=rows.dtype)
     values[np.arange(steps) < lengths[:, None]] = rows
     return values
-
-
-def _finite(values: NDArray[Any], name: str, dtype: type[np.floating[Any]]) -> NDArray[Any]:
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{name} windows must be numbers, got {values.dtype}: encode them first")
-    with np.errstate(over="ignore"):
-        converted = values.astype(dtype)
-    bad = ~np.isfinite(converted)
-    if bad.any():
-        window, step, feature = (int(place) for place in np.argwhere(bad)[0])
-        raise DataError(
-            f"{name} windows must be finite, got {int(bad.sum()):,} values that are NaN, infinite or too large "
-            f"for {dtype.__name__}, the first {values[window, step, feature]} in window {window}, step {step}, "
-            f"feature {feature}: mend or drop those windows"
-        )
-    return converted

@@ -13,10 +13,10 @@ from core.config import EvaluationConfig
 from core.errors import DataError
 from core.evaluation.distances import Prices
 from core.evaluation.evaluate import Subject
-from core.evaluation.holdout import HeldOut, hold_out_windows
+from core.evaluation.files.order import window_starts
+from core.evaluation.files.windows import WindowPair, WindowSet, judged_pair
+from core.evaluation.judges.holdout import HeldOut, hold_out_windows
 from core.evaluation.options import JudgingOptions
-from core.evaluation.window_order import window_starts
-from core.evaluation.windows import WindowPair, WindowSet, judged_pair
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.errors import TrainingDivergedError
-from core.evaluation.judges import Progress, draw_batches
+from core.evaluation.judges.paper_scores import Progress, draw_batches
 
 ITERATIONS = 600
 """Adam steps of a judge."""

@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, DataError
-from core.evaluation.checks import checked_like
+from core.evaluation.checks import checked_like, checked_pair
 from core.evaluation.distances.draw import some
 from core.evaluation.measures import Measure
-from core.evaluation.neighbours import Floats, Index, Pool
-from core.evaluation.privacy_measures import (
+from core.evaluation.privacy.measures import (
     Found,
     authenticity,
     copied_share,
@@ -33,7 +32,7 @@ from core.evaluation.privacy_measures import (
     membership_inference,
     ratio,
 )
-from core.evaluation.windows import checked_pair
+from core.evaluation.privacy.neighbours import Floats, Index, Pool
 from core.training.distance import MEMORISED
 
 EXACT = 1e-6

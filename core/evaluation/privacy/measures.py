@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.evaluation.judges.scores import rank_auc
 from core.evaluation.measures import Measure
-from core.evaluation.neighbours import Floats, Neighbours, Pool
-from core.evaluation.scores import rank_auc
+from core.evaluation.privacy.neighbours import Floats, Neighbours, Pool
 
 
 @dataclass(frozen=True)

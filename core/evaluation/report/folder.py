@@ -18,7 +18,7 @@ PICTURES = (
     "correlations",
     "training",
 )
-"""What `core.evaluation.plots` draws."""
+"""What `core.evaluation.report.plots` draws."""
 COMPARISON = ("comparison.html", "comparison.md")
 REPORT = ("scores.json", "report.html", "report.md", *(f"plots/{name}.png" for name in PICTURES))
 

@@ -23,7 +23,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from core.errors import ConfigError, DataError
-from core.evaluation.judge_networks import (
+from core.evaluation.checks import checked_pair
+from core.evaluation.judges.networks import (
     ITERATIONS,
     CnnJudge,
     LstmJudge,
@@ -33,10 +34,9 @@ from core.evaluation.judge_networks import (
     standardised,
     train_judge,
 )
-from core.evaluation.judges import Progress
-from core.evaluation.scores import Score, rank_auc
-from core.evaluation.splits import Index, Split
-from core.evaluation.windows import checked_pair
+from core.evaluation.judges.paper_scores import Progress
+from core.evaluation.judges.scores import Score, rank_auc
+from core.evaluation.judges.splits import Index, Split
 from core.networks.threads import one_thread
 
 KINDS = ("lstm", "cnn", "rocket")

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.errors import ConfigError, TrainingDivergedError
-from core.evaluation.judge_networks import Told, seeds, spread, start
-from core.evaluation.judges import Progress, draw_batches
-from core.evaluation.scores import Score
-from core.evaluation.windows import checked_pair
+from core.evaluation.checks import checked_pair
+from core.evaluation.judges.networks import Told, seeds, spread, start
+from core.evaluation.judges.paper_scores import Progress, draw_batches
+from core.evaluation.judges.scores import Score
 from core.networks.convolution import CausalConvolution
 from core.networks.threads import one_thread
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, DataError
-from core.evaluation.windows import WindowSet
+from core.evaluation.files.windows import WindowSet
 
 logger = logging.getLogger(__name__)
 

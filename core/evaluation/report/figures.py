@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation.plots import (
+from core.evaluation.report.plots import (
     NAMED_CELLS,
     TRAINING_CAPTION,
     UNITS,
@@ -24,7 +24,7 @@ from core.evaluation.plots import (
     overlays_caption,
     short_name,
 )
-from core.evaluation.view import Embedding, View
+from core.evaluation.report.view import Embedding, View
 
 _LINES = ("real", "synthetic", "third", "fourth", "fifth", "sixth")
 _PAIR = ("real", "synthetic")

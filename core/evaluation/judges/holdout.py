@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import DataError
-from core.evaluation.paper import Array32, PaperJudges
-from core.evaluation.splits import Split, block_splits, random_parts
+from core.evaluation.judges.paper import Array32, PaperJudges
+from core.evaluation.judges.splits import Split, block_splits, random_parts
 from core.prepare.holdout import parts_by_time
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.evaluation.view import Training
+from core.evaluation.report.view import Training
 from core.training.metrics import read_points
 
 _SCORES = ("validation/distance", "validation/distance_of_training")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation.view import Embedding, Histogram, View
+from core.evaluation.report.view import Embedding, Histogram, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

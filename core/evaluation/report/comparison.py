@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from core.errors import ConfigError
-from core.evaluation.published import Published
-from core.evaluation.report import environment, risks
-from core.evaluation.rows import Row, distance_row
-from core.evaluation.verdicts import Card, summary_cards
+from core.evaluation.report.pages import environment, risks
+from core.evaluation.report.published import Published
+from core.evaluation.report.rows import Row, distance_row
+from core.evaluation.report.verdicts import Card, summary_cards
 from core.lake import write_atomically
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.errors import ConfigError, TrainingDivergedError
-from core.evaluation.gru import JudgeWeights, Workspace, outputs
-from core.evaluation.scores import Score, rank_auc
-from core.evaluation.splits import Split
-from core.evaluation.windows import checked_pair
+from core.evaluation.checks import checked_pair
+from core.evaluation.judges.gru import JudgeWeights, Workspace, outputs
+from core.evaluation.judges.scores import Score, rank_auc
+from core.evaluation.judges.splits import Split
 from core.networks.threads import one_thread
 from core.prepare.holdout import TRAIN_SHARE
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation.judges import Progress, discriminative_score, predictive_score
-from core.evaluation.scores import Score, chance_floor, held_out
-from core.evaluation.splits import Split
+from core.evaluation.judges.paper_scores import Progress, discriminative_score, predictive_score
+from core.evaluation.judges.scores import Score, chance_floor, held_out
+from core.evaluation.judges.splits import Split
 
 NAME = "TimeGAN (Yoon et al. 2019), judges of the published code"
 Array32 = NDArray[np.float32]

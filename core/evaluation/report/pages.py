@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.evaluation.figures import Figure
-from core.evaluation.plots import UNITS, Plot, short_name
-from core.evaluation.published import Published, published_text
-from core.evaluation.rows import Row, distance_groups, risk_rows, weakest
-from core.evaluation.verdicts import drift_sentence, gap_width, privacy_verdict, spread, summary_cards
+from core.evaluation.report.figures import Figure
+from core.evaluation.report.plots import UNITS, Plot, short_name
+from core.evaluation.report.published import Published, published_text
+from core.evaluation.report.rows import Row, distance_groups, risk_rows, weakest
+from core.evaluation.report.verdicts import drift_sentence, gap_width, privacy_verdict, spread, summary_cards
 from core.lake import write_atomically
 
 if TYPE_CHECKING:

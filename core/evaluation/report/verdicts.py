@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.evaluation.rows import COPIED, LEVELS
+from core.evaluation.report.rows import COPIED, LEVELS
 
 _CHANCE_95 = 1.96 * math.sqrt(math.pi / 2)
 """95 % quantile of |N(0, s^2)| by its mean."""

@@ -1,0 +1,1 @@
+"""Windows from files, whoever made them, as a subject to judge."""

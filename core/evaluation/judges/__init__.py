@@ -1,0 +1,1 @@
+"""Networks that tell real windows from synthetic ones or forecast them, and what their answers amount to."""
