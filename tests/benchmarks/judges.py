@@ -266,13 +266,14 @@ def time_whole(windows: int, features: int) -> None:
     """Seconds between two reports of progress are those of the part that reports."""
     real = series(0, windows, features)
     fake = real + np.random.default_rng(1).normal(0, 0.02, real.shape).astype(np.float32)
-    imported, taken = peak_resident(), defaultdict[str, float](float)
+    before, taken, peaks = peak_resident(), defaultdict[str, float](float), {}
     started = last = time.perf_counter()
 
     def progress(part: str, _done: int, _total: int) -> None:
         nonlocal last
         now = time.perf_counter()
         taken[part] += now - last
+        peaks[part] = peak_resident()
         last = now
 
     with tempfile.TemporaryDirectory() as out:
@@ -280,11 +281,11 @@ def time_whole(windows: int, features: int) -> None:
         subject = Subject(real, fake, names, starts=np.arange(windows))
         evaluate_windows(subject, Path(out), JudgingOptions(), progress)
     progress("pages", 1, 1)
-    print(f"| {windows:,} x {STEPS} x {features} | seconds |\n|---|---|")
+    print(f"| {windows:,} x {STEPS} x {features} | seconds | peak memory until then, MiB |\n|---|---|---|")
+    print(f"| imports, windows | | {before:,.0f} |")
     for part, spent in taken.items():
-        print(f"| {part} | {spent:.0f} |")
-    print(f"| all | {last - started:.0f} |\n")
-    print(f"Peak memory {peak_resident():,.0f} MiB, of it {imported:,.0f} before the evaluation.\n")
+        print(f"| {part} | {spent:.0f} | {peaks[part]:,.0f} |")
+    print(f"| all | {last - started:.0f} | {peak_resident():,.0f} |\n")
 
 
 if __name__ == "__main__":

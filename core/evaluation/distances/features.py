@@ -52,7 +52,7 @@ def standardised(windows: NDArray[Any], ddof: int = 0) -> NDArray[np.float64]:
     """
     values = windows.astype(np.float64)
     values -= values.mean(axis=(0, 1))
-    spread = values.std(axis=(0, 1), ddof=ddof)
+    spread = np.sqrt(np.einsum("ntd,ntd->d", values, values) / (values.shape[0] * values.shape[1] - ddof))
     constant = ~varying(windows)
     values /= np.where(constant, 1.0, spread)
     values[..., constant] = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,19 @@ def autocorrelation(windows: NDArray[Any], lags: int) -> NDArray[np.float64]:
         windows: Shape (N, T, D).
         lags: From 1 to T.
     """
-    z = standardised(windows)
+    pairs = len(windows) * (windows.shape[1] - np.arange(lags))
+    return np.stack([_products(z[..., 0], lags) / pairs for z in map(standardised, _single(windows))], axis=1)
+
+
+def _products(z: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
+    """Sums of `z_t z_(t + lag)`, shape (lags,), of (N, T)."""
     steps = z.shape[1]
-    sums = [np.einsum("ntd,ntd->d", z[:, lag:], z[:, : steps - lag]) for lag in range(lags)]
-    return np.stack([total / (len(z) * (steps - lag)) for lag, total in enumerate(sums)])
+    return np.array([np.einsum("nt,nt->", z[:, lag:], z[:, : steps - lag]) for lag in range(lags)])
+
+
+def _single(windows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Each feature's windows, shape (N, T, 1): copies in 64 bits of all at once are large."""
+    return (windows[..., number : number + 1] for number in range(windows.shape[2]))
 
 
 def autocorrelation_difference(real: NDArray[Any], other: NDArray[Any]) -> ByFeature:
@@ -57,8 +67,8 @@ def spectrum(windows: NDArray[Any]) -> NDArray[np.float64]:
     Args:
         windows: Shape (N, T, D), T at least 2.
     """
-    power = periodogram(windows.astype(np.float64), axis=1)[1]
-    mean: NDArray[np.float64] = power[:, 1:].mean(axis=0)
+    power = [periodogram(one.astype(np.float64), axis=1)[1].mean(axis=0) for one in _single(windows)]
+    mean: NDArray[np.float64] = np.concatenate(power, axis=1)[1:]
     return mean
 
 
