@@ -45,6 +45,8 @@ TITLES = {
     "tcn_transformer": "TCN + Transformer",
 }
 _FEWEST_TO_HALVE = 4
+_FEWEST_FORECAST = 2
+"""Windows that a forecaster is trained on or tested with."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,9 @@ class _Evaluation:
         """Trained on synthetic windows and on a part of the real ones, tested on the rest of these."""
         real, synthetic = self.scaled
         ((train, test),) = self._divided(np.arange(len(real)), 1)
+        if min(len(train), len(test)) < _FEWEST_FORECAST:
+            logger.warning("no stronger forecasters: %d real windows are too few to divide", len(real))
+            return []
         return [self._forecast({"synthetic": synthetic, "real": real[train]}, real[test])]
 
     def _forecast(self, kinds: dict[str, Array32], test: Array32) -> dict[str, Any]:

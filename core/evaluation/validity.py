@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +20,8 @@ Kind = Literal["relation", "range", "category", "integer"]
 Test = Callable[[pd.DataFrame], NDArray[np.bool_]]
 """Of each row: whether it breaks a rule."""
 
-_BROKEN = {"<": operator.ge, "<=": operator.gt, ">": operator.le, ">=": operator.lt}
+_ROUNDING = 1e-6
+"""Of a column's largest value: rows pass through 32-bit numbers, where equal ones of two columns come apart."""
 _KEYS = ("window", "step")
 
 
@@ -44,7 +44,7 @@ def check_validity(
     """Check synthetic rows in original units and types.
 
     The rules are the relations and ranges that the dataset declares; that categories are among those of the
-    real rows; and that columns hold whole numbers where the real rows do.
+    real rows; and that columns hold whole numbers where the real rows do. Rounding breaks none.
 
     Args:
         real: Rows with the columns `window`, `step` and any others.
@@ -97,18 +97,25 @@ def _there(rows: pd.DataFrame, rule: str, *names: str) -> bool:
 
 
 def _breaks(relation: Relation, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """By more than rounding; a strict relation also by two equal numbers."""
+    left, right = _floats(rows[relation.left]), _floats(rows[relation.right])
+    excess = left - right if relation.operator.startswith("<") else right - left
+    slack = max(_rounding(left), _rounding(right))
     # A comparison with NaN is false: a missing cell breaks nothing.
-    broken: NDArray[np.bool_] = _BROKEN[relation.operator](
-        _floats(rows[relation.left]), _floats(rows[relation.right])
-    )
-    return broken
+    return np.asarray((excess > slack) | ((excess == 0) & (len(relation.operator) == 1)))
 
 
 def _outside(name: str, bounds: Bounds, rows: pd.DataFrame) -> NDArray[np.bool_]:
     values = _floats(rows[name])
     low = -np.inf if bounds.min is None else bounds.min
     high = np.inf if bounds.max is None else bounds.max
-    return np.asarray((values < low) | (values > high))
+    slack = _rounding(values)
+    return np.asarray((values < low - slack) | (values > high + slack))
+
+
+def _rounding(values: NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return _ROUNDING * float(np.abs(known).max(initial=0.0))
 
 
 def _range_text(name: str, bounds: Bounds) -> str:

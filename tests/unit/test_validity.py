@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from core.catalog import Expectations
+from core.catalog import Bounds, Expectations
 from core.evaluation.validity import check_validity
 
 
@@ -51,6 +51,26 @@ def test_each_broken_row_is_counted_once():
     }
     assert next(iter(found)) == "0 <= low <= 8"
     assert found["0 <= low <= 8"]["share"] == 2 / 8
+
+
+def test_rounding_to_32_bits_breaks_no_rule():
+    """Equal prices of two columns, scaled by the ranges of each and back, are not quite equal."""
+    rng = np.random.default_rng(0)
+    close = rng.uniform(1000, 2000, size=500)
+    there_and_back = {}
+    for name, (low, high) in {"Close": (987.6, 2011.3), "High": (991.7, 2093.1)}.items():
+        there_and_back[name] = ((close - low) / (high - low)).astype(np.float32) * (high - low) + low
+    rows = pd.DataFrame({"window": 0, "step": np.arange(500), **there_and_back})
+    assert (rows["Close"] > rows["High"]).any()
+    rules = Expectations(
+        relations=("Close <= High", "High >= Close"), ranges={"Close": Bounds(min=close.min())}
+    )
+    assert all(rule["broken"] == 0 for rule in check_validity(rows, rows, rules))
+    above = rows.assign(Close=rows["High"] + 0.01)
+    assert [rule["share"] for rule in check_validity(rows, above, rules)][:2] == [1.0, 1.0]
+    strict = Expectations(relations=("Close < High", "High > Close"))
+    equal = rows.assign(Close=rows["High"])
+    assert [rule["share"] for rule in check_validity(rows, equal, strict)] == [1.0, 1.0]
 
 
 def test_what_real_rows_break_themselves_is_said():

@@ -87,9 +87,10 @@ def feature_figure(view: View) -> Figure:
     """One feature's distribution, autocorrelation, spectrum and sample paths; the worst one first."""
     order = view.worst(len(view.features))
     order.sort(key=lambda number: -view.histograms[number].misfit)
+    lowest = min(map(view.lowest_autocorrelation, order))
     axes = (
         _axes(1, "value", "share of values")
-        | _axes(2, "lag in steps", "autocorrelation", range=[-1.05, 1.05])
+        | _axes(2, "lag in steps", "autocorrelation", range=[lowest - 0.05, 1.05])
         | _axes(3, "cycles per step", "share of the real power", type="log", exponentformat="power")
         | _axes(4, "step", "value")
     )

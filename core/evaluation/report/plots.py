@@ -137,7 +137,7 @@ def plot_autocorrelations(view: View, out: Path) -> Plot:
         axes.axhline(0, color="0.75", linewidth=0.8)
         lags = np.arange(len(view.autocorrelations[0]))
         _curves(axes, lags, [curve[:, number] for curve in view.autocorrelations])
-        axes.set_ylim(-1.05, 1.05)
+        axes.set_ylim(view.lowest_autocorrelation(number) - 0.05, 1.05)
         _whole_steps(axes, 5)
     caption = (
         "How strongly a value goes with the value so many steps later, from -1 to 1. The curves should lie on "

@@ -93,6 +93,11 @@ class View:
             panels.setdefault(group or "score", {})[name.replace("_", " ")] = points
         return panels
 
+    def lowest_autocorrelation(self, feature: int) -> float:
+        """Of both kinds of windows; 0 where none is below it."""
+        curves = np.concatenate([curves[:, feature] for curves in self.autocorrelations])
+        return float(np.nanmin(np.append(curves, 0.0)))
+
     def worst(self, most: int) -> list[int]:
         """At most `most` features in their order: those whose histograms differ most."""
         misfits = np.array([histogram.misfit for histogram in self.histograms])
