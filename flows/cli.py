@@ -255,6 +255,7 @@ def evaluate(
         seed: Fixes the judges; short for `--set evaluation.seed=...`.
     """
     from flows.evaluate import evaluate_files, evaluation_options
+    from flows.show import show_scores
 
     if not 0 < holdout < 1:
         raise ConfigError(f"--holdout: expected a share between 0 and 1, got {holdout:g}")
@@ -269,10 +270,7 @@ def evaluate(
         output=output,
     )
     _write_json(json_, scores if len(scores) > 1 else next(iter(scores.values())))
-    table = Table("score", *scores)
-    for name in dict.fromkeys(name for found in scores.values() for name in found):
-        table.add_row(name, *(f"{found[name]:.4f}" if name in found else "" for found in scores.values()))
-    out.print(table)
+    show_scores(out, scores, reported=output is not None)
 
 
 @app.command

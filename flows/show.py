@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -64,6 +65,27 @@ def show_comparison(console: Console, rows: list[Comparison]) -> None:
         )
 
 
+def show_scores(console: Console, found: Mapping[str, Mapping[str, float]], *, reported: bool) -> None:
+    """A line a score, a column a set of windows.
+
+    Args:
+        console: Where to.
+        found: Scores by name, by what their column is called.
+        reported: There is a report: what is read beside a reference alone is left to it.
+    """
+    names = list(dict.fromkeys(name for scores in found.values() for name in scores))
+    shown = [name for name in names if not (reported and any(part in name for part in _DETAILS))]
+    table = Table("score", *found, title="Scores", title_justify="left")
+    for name in shown:
+        table.add_row(name, *(f"{scores[name]:.4f}" if name in scores else "" for scores in found.values()))
+    console.print(table)
+    if len(shown) < len(names):
+        console.print(f"and {len(names) - len(shown)} more in the report: distances, memorisation, validity")
+
+
+_DETAILS = ("distance_", "privacy_", "validity_")
+
+
 def show_result(console: Console, result: TrainResult) -> None:
     """Steps with their times, scores, and where to look."""
     steps = Table("step", "seconds", "peak MiB", "note", title="Steps", title_justify="left")
@@ -72,10 +94,7 @@ def show_result(console: Console, result: TrainResult) -> None:
         steps.add_row(name, f"{result.seconds[name]:.1f}", f"{peak:,.0f}", note)
     steps.add_row("total", f"{result.seconds['total']:.1f}", "", "")
     console.print(steps)
-    scores = Table("score", "value", title="Scores", title_justify="left")
-    for name, value in result.scores.items():
-        scores.add_row(name, f"{value:.4f}")
-    console.print(scores)
+    show_scores(console, {"value": result.scores}, reported=True)
     where = {
         "model": f"models:/{result.model_name}@{result.alias} (version {result.model_version})",
         "report": result.report,
