@@ -23,7 +23,7 @@ from core.evaluation.judges.holdout import HeldOut, HoldOutJudging
 from core.evaluation.judges.paper import Array32, PaperJudges, constant_error, judged
 from core.evaluation.judges.paper_scores import Progress
 from core.evaluation.judges.scores import Score, chance_floor
-from core.evaluation.judges.splits import Index, Parts, Split, block_splits, halves_by_blocks, random_parts
+from core.evaluation.judges.splits import Index, Parts, Split, divided, halves_by_blocks
 from core.evaluation.options import JudgingOptions
 from core.evaluation.privacy import measure_privacy
 from core.evaluation.report.figures import interactive_figures
@@ -61,6 +61,8 @@ class Subject:
     """D names, any text."""
     starts: NDArray[np.int64] | None = None
     """Shape (N,): the first row of each real window, ascending; None: nobody knows which of them overlap."""
+    synthetic_starts: NDArray[np.int64] | None = None
+    """Shape (M,): likewise of synthetic windows that were cut out of longer series; None: they share no row."""
     held_out: HeldOut | None = None
     frames: tuple[pd.DataFrame, pd.DataFrame] | None = None
     """Real and synthetic rows in original units and types, with `window` and `step`."""
@@ -140,7 +142,10 @@ class _Evaluation:
         if starts is None:
             raise DataError("a hold-out needs to know where each real window starts")
         windows = checked_like(self.scaler.transform(held_out.windows), self.scaled[0], "hold-out")
-        judging = HoldOutJudging(self.scaled[0], starts, windows, held_out.first, held_out.last, self.scaled[1])
+        judging = HoldOutJudging(
+            *(self.scaled[0], starts, windows, held_out.first, held_out.last),
+            *(self.scaled[1], self.subject.synthetic_starts),
+        )
         judging.splits(1, 0)  # refused before anything is judged
         return judging
 
@@ -173,9 +178,9 @@ class _Evaluation:
     def _stronger(self) -> list[dict[str, Any]]:
         real, synthetic = self.scaled
         count, seed = self.options.stronger_repetitions, self.options.seed
-        drawn = random_parts(len(synthetic), count, np.random.default_rng(seed))
-        divided = self._divided(np.arange(len(real)), count)
-        splits = [Split(*parts, *others) for parts, others in zip(divided, drawn, strict=True)]
+        drawn = divided(len(synthetic), self.subject.synthetic_starts, real.shape[1], count, seed)
+        parts = self._divided(np.arange(len(real)), count)
+        splits = [Split(*one, *other) for one, other in zip(parts, drawn, strict=True)]
         references: dict[str, Score] = {}
         if self.options.references:
             ((one,), (other,)) = (self._divided(half, 1) for half in self._halves())
@@ -192,14 +197,9 @@ class _Evaluation:
 
         A judge that has nearly seen what it is tested on knows the series, not what tells real from synthetic.
         """
-        starts, seed = self.subject.starts, self.options.seed
-        parts = None
-        if starts is not None:
-            try:
-                parts = block_splits(starts[windows], self.real.shape[1], count, seed)
-            except DataError as reason:
-                logger.warning("%s: they are divided at random, into near copies of each other", reason)
-        parts = parts or random_parts(len(windows), count, np.random.default_rng(seed))
+        starts = self.subject.starts
+        known = None if starts is None else starts[windows]
+        parts = divided(len(windows), known, self.real.shape[1], count, self.options.seed)
         return [(windows[train], windows[test]) for train, test in parts]
 
     def _halves(self) -> Parts:

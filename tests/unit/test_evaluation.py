@@ -187,6 +187,15 @@ def test_judges_do_not_know_the_series_by_heart():
     )
     assert known < 0.15 < unknown - 0.05
 
+    cut = autoregression(500, 999)  # windows of another tool may overlap, too
+    known, unknown = (
+        evaluate_windows(
+            Subject(real, cut, ("a", "b"), np.arange(len(real)), synthetic_starts=starts), None, options
+        )["judge_cnn"]
+        for starts in (np.arange(len(cut)), None)
+    )
+    assert known < 0.15 < unknown
+
 
 def test_wrong_options_are_refused():
     with pytest.raises(ConfigError, match="plot_windows"):

@@ -58,12 +58,19 @@ def file_subject(
             "the real windows are not in the order of time: nobody knows which of them share rows, so real "
             "windows that are compared with each other are mostly neighbours, and their scores too good"
         )
+    made_at = window_starts(pair.synthetic, pair.sets[1].lengths)
+    if made_at is None:
+        logger.warning(
+            "the synthetic windows share rows, but are not in the order of time: judges are tested on windows "
+            "that they nearly know"
+        )
     judged, made = _some(len(learnt), options, "real"), _some(len(pair.synthetic), options, "synthetic")
     subject = Subject(
         real=learnt[judged],
         synthetic=pair.synthetic[made],
         features=pair.features,
         starts=None if starts is None else starts[judged],
+        synthetic_starts=None if made_at is None else made_at[made],
         held_out=held_out,
         # Those that are learnt come first.
         frames=(pair.sets[0].frame(len(learnt)), pair.sets[1].frame()),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from core.evaluation.judges.paper import Array32, PaperJudges
-from core.evaluation.judges.splits import Split, block_splits, random_parts
+from core.evaluation.judges.splits import Split, block_splits, divided
 from core.prepare.holdout import parts_by_time
 
 
@@ -75,6 +75,8 @@ class HoldOutJudging:
     """See `HeldOut`."""
     last: NDArray[np.int64]
     synthetic: Array32
+    synthetic_starts: NDArray[np.int64] | None = None
+    """Shape (M,): likewise of the synthetic ones; None: they share no row."""
 
     def splits(self, judges: int, seed: int) -> dict[str, list[Split]]:
         """Of judges of the synthetic windows, and of judges of the training windows in their place.
@@ -93,8 +95,9 @@ class HoldOutJudging:
                 f"{len(self.held_out)} held-out windows cannot be split by time into windows that share no "
                 "row; hold out more rows"
             )
-        drawn = random_parts(len(self.synthetic), judges, np.random.default_rng(seed))
-        blocks = block_splits(self.training_starts, self.held_out.shape[1], judges, seed)
+        length = self.held_out.shape[1]
+        drawn = divided(len(self.synthetic), self.synthetic_starts, length, judges, seed)
+        blocks = block_splits(self.training_starts, length, judges, seed)
         return {
             "synthetic": [Split(train, test, *parts) for parts in drawn],
             "training": [Split(train, test, *parts) for parts in blocks],

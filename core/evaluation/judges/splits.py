@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from core.prepare.holdout import TRAIN_SHARE
+
+logger = logging.getLogger(__name__)
 
 Index = NDArray[np.int64]
 Parts = tuple[Index, Index]
@@ -80,6 +83,24 @@ def block_splits(starts: Index, length: int, count: int, seed: int) -> list[Part
         (np.sort(rng.permutation(train)[: sizes[0]]), np.sort(rng.permutation(test)[: sizes[1]]))
         for train, test in drawn
     ]
+
+
+def divided(windows: int, starts: Index | None, length: int, count: int, seed: int) -> list[Parts]:
+    """By blocks of rows where it is known which windows share some, else (or if they are too few) at random.
+
+    Args:
+        windows: How many there are.
+        starts: Shape (N,): first row of each, ascending; None: they share none, or nobody knows.
+        length: Rows of a window.
+        count: How many splits.
+        seed: Fixes them.
+    """
+    if starts is not None:
+        try:
+            return block_splits(starts, length, count, seed)
+        except DataError as reason:
+            logger.warning("%s: they are divided at random, into near copies of each other", reason)
+    return random_parts(windows, count, np.random.default_rng(seed))
 
 
 def halves_by_blocks(starts: Index, length: int, seed: int) -> Parts:
