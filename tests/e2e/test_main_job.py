@@ -206,7 +206,7 @@ def test_evaluate_scores_files_of_any_maker(place: Place, tmp_path: Path) -> Non
         "evaluate",
         str(tmp_path / "real.npy"),
         str(tmp_path / "noise.npy"),
-        *overrides(quick | {"evaluation.discriminative_iterations": 300}),
+        *overrides(quick | {"evaluation.discriminative_iterations": 2000}),
         "-o",
         str(tmp_path / "report"),
         "--json",
@@ -215,7 +215,7 @@ def test_evaluate_scores_files_of_any_maker(place: Place, tmp_path: Path) -> Non
     assert done.code == 0, done.err
     scores = json.loads((tmp_path / "scores.json").read_text())
     low, span = real.min(axis=(0, 1)), np.ptp(real, axis=(0, 1))
-    ours = discriminative_score((real - low) / span, (noise - low) / span, judges=2, iterations=300)
+    ours = discriminative_score((real - low) / span, (noise - low) / span, judges=2)
     assert scores["discriminative_mean"] == pytest.approx(ours.mean, abs=1e-6)
     assert scores["discriminative_mean"] > 0.45
     assert (tmp_path / "report" / "report.html").is_file()
