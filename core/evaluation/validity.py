@@ -16,7 +16,7 @@ from core.catalog import Bounds, Expectations, Relation
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["relation", "range", "category", "integer"]
+Kind = Literal["relation", "range", "category", "integer", "time"]
 Test = Callable[[pd.DataFrame], NDArray[np.bool_]]
 """Of each row: whether it breaks a rule."""
 
@@ -44,7 +44,8 @@ def check_validity(
     """Check synthetic rows in original units and types.
 
     The rules are the relations and ranges that the dataset declares; that categories are among those of the
-    real rows; and that columns hold whole numbers where the real rows do. Rounding breaks none.
+    real rows; that columns hold whole numbers where the real rows do; and that the times of the synthetic
+    rows rise from step to step of a window. Rounding breaks none.
 
     Args:
         real: Rows with the columns `window`, `step` and any others.
@@ -58,13 +59,15 @@ def check_validity(
     """
     verdicts = [
         Verdict(rule, kind, int(broken.sum()), len(broken), _share(broken), _share(test(real)))
-        for rule, kind, test in _rules(real, expectations or Expectations())
+        for rule, kind, test in _rules(real, synthetic, expectations or Expectations())
         for broken in [test(synthetic)]
     ]
     return [asdict(verdict) for verdict in sorted(verdicts, key=lambda verdict: -verdict.share)]
 
 
-def _rules(real: pd.DataFrame, expectations: Expectations) -> Iterator[tuple[str, Kind, Test]]:
+def _rules(
+    real: pd.DataFrame, synthetic: pd.DataFrame, expectations: Expectations
+) -> Iterator[tuple[str, Kind, Test]]:
     for text in expectations.relations:
         relation = Relation.parse(text)
         if _there(real, text, relation.left, relation.right):
@@ -72,16 +75,23 @@ def _rules(real: pd.DataFrame, expectations: Expectations) -> Iterator[tuple[str
     for name, bounds in expectations.ranges.items():
         if _there(real, f"the range of {name}", name):
             yield _range_text(name, bounds), "range", partial(_outside, name, bounds)
+    for name in synthetic.columns:
+        if pd.api.types.is_datetime64_any_dtype(synthetic[name]):
+            yield f"{name}: later at each step", "time", partial(_not_later, name)
     for name in (name for name in real.columns if name not in _KEYS):
-        column = real[name]
-        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-            yield (
-                f"{name}: a category of the real rows",
-                "category",
-                partial(_unknown, name, set(column.dropna())),
-            )
-        elif column.notna().any() and not _fractional(name, real).any():
-            yield f"{name}: whole numbers", "integer", partial(_fractional, name)
+        yield from _rules_of(name, real)
+
+
+def _rules_of(name: str, real: pd.DataFrame) -> Iterator[tuple[str, Kind, Test]]:
+    """What a column of the real rows says of itself."""
+    column, types = real[name], pd.api.types
+    if types.is_datetime64_any_dtype(column):
+        return
+    if not types.is_numeric_dtype(column) or types.is_bool_dtype(column):
+        known = set(column.dropna())
+        yield f"{name}: a category of the real rows", "category", partial(_unknown, name, known)
+    elif column.notna().any() and not _fractional(name, real).any():
+        yield f"{name}: whole numbers", "integer", partial(_fractional, name)
 
 
 def _there(rows: pd.DataFrame, rule: str, *names: str) -> bool:
@@ -111,6 +121,14 @@ def _outside(name: str, bounds: Bounds, rows: pd.DataFrame) -> NDArray[np.bool_]
     high = np.inf if bounds.max is None else bounds.max
     slack = _rounding(values)
     return np.asarray((values < low - slack) | (values > high + slack))
+
+
+def _not_later(name: str, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Not later than the row before it in its window; the real rows may have no such column."""
+    if name not in rows.columns:
+        return np.zeros(len(rows), dtype=np.bool_)
+    same = rows["window"].diff() == 0
+    return np.asarray(same & (rows[name].diff() <= pd.Timedelta(0)))
 
 
 def _rounding(values: NDArray[np.float64]) -> float:

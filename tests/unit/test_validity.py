@@ -73,6 +73,16 @@ def test_rounding_to_32_bits_breaks_no_rule():
     assert [rule["share"] for rule in check_validity(rows, equal, strict)] == [1.0, 1.0]
 
 
+def test_times_of_synthetic_rows_rise_in_each_window():
+    times = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"] * 2)
+    found = by_rule(REAL, REAL.assign(when=times))
+    assert found["when: later at each step"]["broken"] == 0
+    wrong = times[[0, 1, 1, 3, 4, 7, 6, 5]]  # one stays, two go back
+    rule = by_rule(REAL, REAL.assign(when=wrong))["when: later at each step"]
+    assert (rule["broken"], rule["of"], rule["real_share"]) == (3, 8, 0.0)
+    assert "when: a category of the real rows" not in by_rule(REAL.assign(when=times), REAL.assign(when=times))
+
+
 def test_what_real_rows_break_themselves_is_said():
     expectations = Expectations.model_validate({"relations": ["low > high"]})
     found = by_rule(REAL, REAL, expectations)["low > high"]

@@ -27,8 +27,8 @@ def read_windows(path: Path) -> WindowSet:
 
     A `.npy` file holds an array (N, T, D); rows of NaN at a window's end are not there: it is shorter. A
     Parquet file holds one row per step: integer columns `window` and `step`, the rest features, which are
-    numbers, text or booleans (an unnamed pandas index is none; columns of dates and times are left out); rows
-    may come in any order, steps of a window are consecutive, windows may differ in length. So the files that
+    numbers, text or booleans (an unnamed pandas index is none, nor are columns of dates and times); rows may
+    come in any order, steps of a window are consecutive, windows may differ in length. So the files that
     `core.generators.export` writes can be read.
 
     Raises:
@@ -82,10 +82,14 @@ def _read_parquet(path: Path) -> WindowSet:
             table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is no readable Parquet file: {error}") from error
-    frame = _features_and_keys(path, table).to_pandas(ignore_metadata=True)
+    table = _known_columns(path, table)
+    times = [field.name for field in table.schema if _is_time(field.type)]
+    if times:
+        logger.info("%s: times are no features, only their order is checked: %s", path, ", ".join(times))
+    frame = table.to_pandas(ignore_metadata=True, date_as_object=False)
     frame = frame.sort_values(list(KEYS), kind="stable", ignore_index=True)
     windows, lengths = np.unique(frame["window"].to_numpy(), return_counts=True)
-    rows = frame.drop(columns=list(KEYS))
+    rows = frame.drop(columns=[*KEYS, *times])
     _refuse_empty(path, (len(windows), len(frame), rows.shape[1]))
     ends = np.cumsum(lengths)
     follows = np.diff(frame["step"].to_numpy(), prepend=0) == 1
@@ -96,10 +100,10 @@ def _read_parquet(path: Path) -> WindowSet:
             f"{path}: the steps of a window must be consecutive and single, but those of window "
             f"{windows[broken[0]]} are not ({len(np.unique(broken)):,} windows in all)"
         )
-    return WindowSet(rows, lengths.astype(np.int64))
+    return WindowSet(rows, lengths.astype(np.int64), times=frame[times] if times else None)
 
 
-def _features_and_keys(path: Path, table: pa.Table) -> pa.Table:
+def _known_columns(path: Path, table: pa.Table) -> pa.Table:
     """The columns that count, without dictionaries."""
     table = table.drop_columns([name for name in table.column_names if _PANDAS_INDEX.fullmatch(name)])
     names = table.column_names
@@ -110,11 +114,8 @@ def _features_and_keys(path: Path, table: pa.Table) -> pa.Table:
         if key not in names or not pa.types.is_integer(kind) or table[key].null_count:
             found = f"{kind} with {table[key].null_count:,} of them" if key in names else kind
             raise DataError(f"{path}: expected an integer column {key!r} without empty cells, got {found}")
-    if times := [field.name for field in table.schema if _is_time(field.type)]:
-        logger.warning("%s: columns of times are not judged: %s", path, ", ".join(times))
-        table = table.drop_columns(times)
     plain = pa.schema([(field.name, _plain(field.type)) for field in table.schema])
-    wrong = [f"{field.name} ({field.type})" for field in plain if not _can_be_judged(field.type)]
+    wrong = [f"{field.name} ({field.type})" for field in plain if not _is_known(field.type)]
     if wrong:
         raise DataError(f"{path}: every feature must be a number, text or a boolean, got {', '.join(wrong)}")
     return table.cast(plain)
@@ -125,10 +126,10 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _is_time(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_temporal(kind))
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
-def _can_be_judged(kind: pa.DataType) -> bool:
+def _is_known(kind: pa.DataType) -> bool:
     types = pa.types
     return bool(
         types.is_integer(kind)
@@ -136,6 +137,7 @@ def _can_be_judged(kind: pa.DataType) -> bool:
         or types.is_boolean(kind)
         or types.is_string(kind)
         or types.is_large_string(kind)
+        or _is_time(kind)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class WindowSet:
     """Shape (N,), at least 1: steps of each window."""
     named: bool = True
     """The names of the columns are the file's own."""
+    times: pd.DataFrame | None = None
+    """Columns of times, likewise; they are no features."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -39,7 +41,8 @@ class WindowSet:
         """The rows of all windows, or of the first ones, with the columns `window` and `step`, from 0."""
         lengths = self.lengths[:windows]
         step = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return self.rows[: len(step)].assign(window=np.repeat(np.arange(len(lengths)), lengths), step=step)
+        rows = self.rows if self.times is None else pd.concat([self.rows, self.times], axis=1)
+        return rows[: len(step)].assign(window=np.repeat(np.arange(len(lengths)), lengths), step=step)
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,10 @@ def _in_order(real: WindowSet, synthetic: WindowSet) -> WindowSet:
             f"{counts[1]} ({names[1]})"
         )
     if by_name:
-        return WindowSet(synthetic.rows[list(real.columns)], synthetic.lengths)
+        return replace(synthetic, rows=synthetic.rows[list(real.columns)])
     if synthetic.named or real.named:
         logger.info("columns are compared by their places: %s as %s", names[1], names[0])
-    return WindowSet(synthetic.rows.set_axis(real.rows.columns, axis=1), synthetic.lengths)
+    return replace(synthetic, rows=synthetic.rows.set_axis(real.rows.columns, axis=1), named=True)
 
 
 def _encoded(real: pd.DataFrame, synthetic: pd.DataFrame) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
