@@ -80,16 +80,17 @@ def compare_speed() -> None:
         "| judges | one, s | ten, s | ten / one | ten by torch.nn.GRU one after the other, s | times faster |"
     )
     print("|---|---|---|---|---|---|")
-    totals = np.zeros(2)
+    totals = np.zeros(3)
     for name, score, plain in (
         ("discriminative", discriminative_score, plain_discriminative),
         ("predictive", predictive_score, plain_predictive),
     ):
         one, ten = (seconds(partial(score, real, fake, judges=count)) for count in (1, 10))
         slow = 10 * seconds(partial(plain, real, fake))
-        totals += ten, slow
+        totals += one, ten, slow
         print(f"| {name} | {one:.1f} | {ten:.1f} | {ten / one:.1f} | {slow:.0f} | {slow / ten:.1f} |")
-    print(f"| both | | {totals[0]:.1f} | | {totals[1]:.0f} | {totals[1] / totals[0]:.1f} |\n")
+    one, ten, slow = totals
+    print(f"| both | {one:.1f} | {ten:.1f} | {ten / one:.1f} | {slow:.0f} | {slow / ten:.1f} |\n")
 
 
 def seconds(work: Callable[[], object]) -> float:
