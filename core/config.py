@@ -353,7 +353,7 @@ class TrainingConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """Judging by the TimeGAN paper's protocol (its published code's, see docs/architecture.md)."""
+    """How synthetic windows are judged, see docs/evaluation.md."""
 
     judges: int = Field(default=10, ge=1, le=100, description="Independent judges of each score.")
     discriminative_iterations: int = Field(default=2000, ge=1, description="Training steps of a classifier.")
