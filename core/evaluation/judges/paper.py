@@ -52,10 +52,8 @@ class PaperJudges:
             tested = {"real": len(splits[0].test_real), "synthetic": len(splits[0].test_fake)}
         return judged(score) | {"held_out": tested, "chance_floor": chance_floor(**tested)}
 
-    def predictive(
-        self, real: Array32, synthetic: Array32, name: str = "predictive", *, reference: bool = False
-    ) -> dict[str, Any]:
-        """The score of forecasters that saw synthetic windows, or real ones for `reference`."""
+    def predictive(self, real: Array32, synthetic: Array32, name: str = "predictive") -> dict[str, Any]:
+        """The score of forecasters that saw synthetic windows; real ones in their place give a reference."""
         score = predictive_score(
             real,
             synthetic,
@@ -64,7 +62,6 @@ class PaperJudges:
             batch_size=self.batch_size,
             seed=self.seed,
             progress=self.progress,
-            reference=reference,
             name=name,
         )
         return judged(score)
@@ -75,7 +72,7 @@ class PaperJudges:
         halves = real[order[: len(real) // 2]], real[order[len(real) // 2 :]]
         return {
             "discriminative_real_halves": self.discriminative(*halves, "discriminative, real halves"),
-            "predictive_real": self.predictive(real, real, "predictive, real", reference=True),
+            "predictive_real": self.predictive(real, real, "predictive, real"),
         }
 
     def described(self, features: int) -> dict[str, Any]:

@@ -108,7 +108,6 @@ def predictive_score(
     batch_size: int = 128,
     seed: int = 0,
     progress: Progress | None = None,
-    reference: bool = False,
     name: str = "predictive",
 ) -> Score:
     """Mean absolute error on all real windows of one-step forecasters that saw synthetic windows only.
@@ -125,7 +124,6 @@ def predictive_score(
         batch_size: Windows in a batch.
         seed: Fixes starts and batches.
         progress: Told about the training now and then.
-        reference: Train on the real windows instead: what a perfect generator would reach.
         name: What `progress` is told that this is.
 
     Raises:
@@ -135,7 +133,7 @@ def predictive_score(
     """
     _check_arguments(judges=judges, iterations=iterations, batch_size=batch_size)
     real, synthetic = checked_pair(real, synthetic)
-    inputs, targets = _forecasting(real if reference else synthetic)
+    inputs, targets = _forecasting(synthetic)
     generator = torch.Generator().manual_seed(seed)
     hidden = max(1, real.shape[2] // 2)
     weights = JudgeWeights.initial(judges, inputs.shape[2] - 1, hidden, generator)
