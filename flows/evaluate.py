@@ -13,7 +13,8 @@ from core.config import EvaluationConfig, parse_override
 from core.errors import ConfigError, DataError
 from core.evaluation.evaluate import Subject, evaluate_windows
 from core.evaluation.files.read import read_windows
-from core.evaluation.files.subject import file_subject, judging_options
+from core.evaluation.files.subject import file_subject
+from core.evaluation.options import judging_options
 from core.evaluation.report.comparison import write_comparison
 from core.evaluation.report.folder import replace_report, scratch_folder
 from core.schema import Section, validated

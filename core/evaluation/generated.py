@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from core.config import EvaluationConfig, JobConfig
+from core.config import JobConfig
 from core.evaluation.distances import Prices
 from core.evaluation.evaluate import Subject, evaluate_windows
 from core.evaluation.judges.holdout import HeldOut
 from core.evaluation.judges.paper_scores import Progress
-from core.evaluation.options import JudgingOptions
+from core.evaluation.options import judging_options
 from core.evaluation.report.curves import training_curves
 from core.evaluation.report.published import published_scores
 from core.evaluation.report.view import Training
@@ -110,7 +110,7 @@ def _evaluate(
         published=_published(job),
         prices=None if variable else _prices(job, bundle.series.layout, real, synthetic),
     )
-    return evaluate_windows(subject, out, _judging(options), progress)
+    return evaluate_windows(subject, out, judging_options(options), progress)
 
 
 def _published(job: JobConfig) -> dict[str, tuple[float, float | None]]:
@@ -146,10 +146,6 @@ def _held_out(
     if (stamps := series.stamps) is not None:
         first, last = stamps[first], stamps[last]
     return known, first, last
-
-
-def _judging(options: EvaluationConfig) -> JudgingOptions:
-    return JudgingOptions(**options.model_dump(exclude={"max_windows", "stylised_facts"}))
 
 
 def _prices(job: JobConfig, layout: Layout, *kinds: WindowArrays) -> Prices | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.config import EvaluationConfig
 from core.errors import ConfigError
 from core.evaluation.judges.classifiers import KINDS as STRONGER
 from core.evaluation.report.view import OVERLAYS
@@ -36,3 +37,8 @@ class JudgingOptions:
             raise ConfigError(f"overlays: expected some of {', '.join(OVERLAYS)}, got {shown}")
         if unknown := [kind for kind in self.stronger_judges if kind not in STRONGER]:
             raise ConfigError(f"there is no judge {unknown[0]!r}: choose among {', '.join(STRONGER)}")
+
+
+def judging_options(options: EvaluationConfig) -> JudgingOptions:
+    """How windows are judged, without which of them."""
+    return JudgingOptions(**options.model_dump(exclude={"max_windows", "stylised_facts"}))

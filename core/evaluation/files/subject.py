@@ -16,7 +16,6 @@ from core.evaluation.evaluate import Subject
 from core.evaluation.files.order import window_starts
 from core.evaluation.files.windows import WindowPair, WindowSet, judged_pair
 from core.evaluation.judges.holdout import HeldOut, hold_out_windows
-from core.evaluation.options import JudgingOptions
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +76,6 @@ def file_subject(
         expectations=None if dataset is None else dataset.expectations,
     )
     return replace(subject, prices=_prices(pair, subject, options, dataset))
-
-
-def judging_options(options: EvaluationConfig) -> JudgingOptions:
-    """How windows are judged, without which of them."""
-    return JudgingOptions(**options.model_dump(exclude={"max_windows", "stylised_facts"}))
 
 
 def _some(count: int, options: EvaluationConfig, kind: str) -> NDArray[np.int64] | slice:
