@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "Timeloom needs Python 3.11 to 3.13; set one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,postgres]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,postgres,remote]'
 	@touch $@
 
 run: $(STAMP)  ## the main job on DATASET (sp500) with PRESET (quick)
@@ -51,6 +51,8 @@ typecheck: $(STAMP)  ## mypy, strict
 bench: $(STAMP)  ## figures for tests/benchmarks/RESULTS.md
 	$(BIN)/python -m tests.benchmarks.train_speed
 	$(BIN)/python -m tests.benchmarks.main_job
+	$(BIN)/python -m tests.benchmarks.windows
+	$(BIN)/python -m tests.benchmarks.ingestion --rows 10000000
 
 serve: $(STAMP)  ## the train flow as a deployment, run here
 	$(BIN)/timeloom serve $(DATASET)

@@ -46,6 +46,12 @@ class StorageError(TimeloomError):
     """A file could not be written or read back: disk, permissions, a damaged artefact."""
 
 
+class SourceError(TimeloomError):
+    """A source behind the network (a database, a URL) could not be reached or broke off."""
+
+    retryable = True
+
+
 class BusyError(TimeloomError):
     """Another process works on the same artefact; trying later helps."""
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from core.errors import StorageError
 
 
 class Handle(BaseModel):
@@ -28,13 +32,29 @@ class SnapshotRef(Handle):
 
 
 class ValidationRef(Handle):
-    """What validation found: `report.json`, `report.html`, `report.md`."""
+    """What validation found: `report.json`, `report.html`, `report.md`, and perhaps `quarantine.parquet`."""
 
     success: bool
     """No critical check failed."""
     checks: int
     failed: int
     warnings: int
+    quarantined: int = 0
+    """Rows to be left out, see `excluded`."""
+
+    def excluded(self) -> NDArray[np.int64] | None:
+        """Rows of the source (from 0, ascending) to be left out, for they break a rule; None without.
+
+        Raises:
+            StorageError: the file that lists them is missing or damaged.
+        """
+        if not self.quarantined:
+            return None
+        try:
+            rows = np.load(self.path / "excluded.npy", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.path} is damaged: {error}; remove it and validate again") from error
+        return np.asarray(rows, dtype=np.int64)
 
 
 class PreparedRef(Handle):

@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,58 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> bool:
     except OSError as error:
         raise StorageError(f"could not write {folder}: {error}") from error
     return False
+
+
+@contextmanager
+def workspace(parent: Path) -> Iterator[Path]:
+    """A new folder in `parent` for what has no name yet, removed in the end unless it was published.
+
+    Those of processes that died are removed on the way.
+
+    Raises:
+        StorageError: writing failed (disk full, no permission).
+    """
+    temporary = parent / f".tmp-{uuid.uuid4().hex[:8]}"
+    lock = temporary.with_suffix(".lock")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            with (parent / ".lock").open("w") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                _remove_abandoned(parent)
+                held = stack.enter_context(lock.open("w"))
+                fcntl.flock(held, fcntl.LOCK_EX)
+                temporary.mkdir()
+            yield temporary
+    except OSError as error:
+        raise StorageError(f"could not write {parent}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            lock.unlink()
+
+
+def publish(temporary: Path, folder: Path) -> bool:
+    """Give a finished folder of a `workspace` its name; True if `folder` was there already.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if folder.is_dir():
+            return True
+        raise
+    return False
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for lock in parent.glob(".tmp-*.lock"):
+        with suppress(OSError), lock.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -18,9 +19,11 @@ from core import __version__
 from core.errors import ConfigError, TimeloomError
 
 if TYPE_CHECKING:
+    from core.catalog import DatasetConfig
     from core.config import JobConfig
+    from core.handles import SnapshotRef
     from core.settings import Settings
-    from core.sources import Resolved
+    from core.sources.resolve import Resolved
 
 app = App(
     name="timeloom",
@@ -55,7 +58,7 @@ def run(
     """Do the main job, whole: ingest, validate, prepare, train, evaluate, register.
 
     Args:
-        dataset: A name of the catalogue, or a path to a YAML, CSV or Parquet file.
+        dataset: A name of the catalogue, or a path to a YAML file, a data file or a folder of Parquet files.
         preset: `quick` (minutes on a CPU) or `paper` (the published size).
         seed: Fixes weights, batches, noise and judges.
     """
@@ -93,7 +96,7 @@ def compare(
     """Train and judge several generators on one dataset, with the same training and judges; a table.
 
     Args:
-        dataset: A name of the catalogue, or a path to a YAML, CSV or Parquet file.
+        dataset: A name of the catalogue, or a path to a YAML file, a data file or a folder of Parquet files.
         models: Kinds with commas between, e.g. timegan,rcgan; every one if left out.
         preset: `quick` (minutes each on a CPU) or `paper` (the published size).
         seed: Fixes weights, batches, noise and judges.
@@ -121,39 +124,96 @@ def compare(
 
 
 @app.command
-def ingest(dataset: str, *, json_: Json = None) -> None:
+def ingest(dataset: str, *, set_: Overrides = None, json_: Json = None) -> None:
     """Copy a dataset's source into an immutable snapshot.
 
     Args:
-        dataset: A name of the catalogue, or a path to a YAML, CSV or Parquet file.
+        dataset: A name of the catalogue, or a path to a YAML file, a data file or a folder of Parquet files.
     """
-    from core.sources import snapshot
-
     settings = _settings()
-    taken = snapshot(_resolve(dataset, settings).dataset, settings.lake)
+    taken = _snapshot(_job(dataset, settings, "quick", set_, None).dataset, settings)
     _write_json(json_, taken.model_dump(mode="json"))
     verb = "unchanged, reused" if taken.reused else "new snapshot"
     out.print(f"{taken.dataset}: {verb}: {taken.rows:,} rows, sha256 {taken.digest[:16]}\n{taken.path}")
 
 
 @app.command
-def validate(dataset: str, *, json_: Json = None) -> None:
+def validate(
+    dataset: str,
+    *,
+    profile: Annotated[bool, Parameter(negative=(), help="Propose a catalogue entry from the data.")] = False,
+    output: Annotated[
+        Path | None, Parameter(name=["-o", "--output"], help="With --profile: the YAML file to write.")
+    ] = None,
+    data_docs: Annotated[
+        Path | None, Parameter(name="--data-docs", help="Build Great Expectations' own pages in this folder.")
+    ] = None,
+    set_: Overrides = None,
+    json_: Json = None,
+) -> None:
     """Check a dataset and print what failed, with column, rows and counts.
 
     Args:
-        dataset: A name of the catalogue, or a path to a YAML, CSV or Parquet file.
+        dataset: A name of the catalogue, or a path to a YAML file, a data file or a folder of Parquet files.
     """
     from core.quality import raise_if_failed
     from core.quality import validate as check
-    from core.sources import snapshot
+    from tasks.progress import progress
 
+    if output is not None and not profile:
+        raise ConfigError("-o is for --profile; the report lies in the lake, --json writes a copy")
+    if profile and (data_docs is not None or json_ is not None):
+        raise ConfigError("--profile proposes and does not check: leave out --data-docs and --json")
     settings = _settings()
-    resolved = _resolve(dataset, settings)
-    report = check(resolved.dataset, snapshot(resolved.dataset, settings.lake), settings.lake)
+    described = _job(dataset, settings, "quick", set_, None).dataset
+    taken = _snapshot(described, settings)
+    if profile:
+        _write_profile(described, taken, output)
+        return
+    with progress(f"validate {described.name}") as show:
+        report = check(described, taken, settings.lake, progress=partial(show, "rows"))
     _write_json(json_, json.loads((report.path / "report.json").read_text(encoding="utf-8")))
+    if data_docs is not None:
+        _write_data_docs(described, taken, data_docs)
     raise_if_failed(report)
-    out.print(f"{resolved.dataset.name}: {report.checks} checks passed, {report.warnings} warnings")
-    out.print(str(report.path / "report.html"), soft_wrap=True)
+    passed = report.checks - report.warnings
+    out.print(f"{described.name}: {passed} of {report.checks} checks passed, {report.warnings} warnings")
+    if report.quarantined:
+        out.print(f"{report.quarantined:,} rows left out, see quarantine.parquet beside the report")
+    out.print(Text(str(report.path / "report.html")), soft_wrap=True)
+
+
+def _write_profile(dataset: DatasetConfig, taken: SnapshotRef, output: Path | None) -> None:
+    from core.lake import write_atomically
+    from core.quality.profile import propose
+    from core.sources.stored import StoredRows
+    from tasks.progress import progress
+
+    with progress("profile") as report:
+        text = propose(dataset, StoredRows.open(taken), progress=partial(report, "rows"))
+    if output is None:
+        sys.stdout.write(text)
+        return
+    write_atomically(output, text)
+    out.print(Text(f"{output}: look it over, then: timeloom validate {output}"), soft_wrap=True)
+
+
+def _write_data_docs(dataset: DatasetConfig, taken: SnapshotRef, folder: Path) -> None:
+    from core.quality.docs import build_data_docs
+    from core.sources.stored import StoredRows
+
+    rows = StoredRows.open(taken)
+    shown = build_data_docs(dataset, rows, folder)
+    err.print(
+        Text(
+            "warning: Great Expectations does not escape names and cells in its pages, which load parts from "
+            "the internet: do not open or publish those of data that you do not trust",
+            style="yellow",
+        ),
+        soft_wrap=True,
+    )
+    part = "all rows" if shown == len(rows) else f"the first {shown:,} of {len(rows):,} rows"
+    out.print(Text(f"Data Docs of {part}: {folder / 'index.html'}"), soft_wrap=True)
 
 
 @app.command
@@ -193,7 +253,7 @@ def generate(
         )
     from core.generators.bundle import GeneratorBundle
     from core.generators.export import write_windows
-    from core.prepare.timeline import future_stamps
+    from core.prepare.time.timeline import future_stamps
     from tasks.registry import resolve_model
     from tasks.tracking import connect
 
@@ -417,12 +477,20 @@ def _settings() -> Settings:
 
 
 def _resolve(dataset: str, settings: Settings) -> Resolved:
-    from core.sources import resolve_dataset
+    from core.sources.resolve import resolve_dataset
 
     resolved = resolve_dataset(dataset, settings.catalog)
     for note in resolved.notes:
         err.print(Text(f"inferred: {note}", style="dim"))
     return resolved
+
+
+def _snapshot(dataset: DatasetConfig, settings: Settings) -> SnapshotRef:
+    from core.sources.snapshots import snapshot
+    from tasks.progress import progress
+
+    with progress(f"ingest {dataset.name}") as report:
+        return snapshot(dataset, settings.lake, partial(report, "reading"))
 
 
 def _job(

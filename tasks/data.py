@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from core.catalog import DatasetConfig
@@ -11,10 +12,13 @@ from core.handles import PreparedRef, SnapshotRef, ValidationRef
 from core.prepare.build import prepare as build_prepared
 from core.quality import raise_if_failed
 from core.quality import validate as check_snapshot
-from core.sources import snapshot as take_snapshot
+from core.sources.snapshots import snapshot as take_snapshot
 from tasks.artifacts import show_link, show_markdown
 from tasks.factory import outcome, task
+from tasks.progress import progress
 from tasks.tracking import TrackedRun, log_dataset
+
+VALIDATION_FILES = ("report.html", "report.md", "report.json", "quarantine.parquet")
 
 STEP_SECONDS = 3600
 """Longest that reading, checking or preparing a dataset may take."""
@@ -23,7 +27,8 @@ STEP_SECONDS = 3600
 @task("ingest", timeout_seconds=STEP_SECONDS)
 def ingest(dataset: DatasetConfig, lake: Path, run: TrackedRun) -> SnapshotRef:
     """Copy the source into an immutable snapshot; it becomes the MLflow run's input."""
-    snapshot = take_snapshot(dataset, lake)
+    with progress(f"ingest {dataset.name}") as report:
+        snapshot = take_snapshot(dataset, lake, partial(report, "reading"))
     log_dataset(run, snapshot, dataset.description)
     return outcome(snapshot)
 
@@ -35,9 +40,10 @@ def validate(dataset: DatasetConfig, snapshot: SnapshotRef, lake: Path, run: Tra
     Raises:
         DataError: a critical check failed.
     """
-    report = check_snapshot(dataset, snapshot, lake)
+    with progress(f"validate {dataset.name}") as show:
+        report = check_snapshot(dataset, snapshot, lake, progress=partial(show, "rows"))
     show_markdown("validation-report", (report.path / "report.md").read_text(encoding="utf-8"), dataset.name)
-    run.log_folder(report.path, "validation")
+    run.log_files(report.path, "validation", VALIDATION_FILES)
     show_link("validation-page", f"{run.url}/artifacts/validation/report.html", "Validation report in MLflow")
     raise_if_failed(report)
     return outcome(report)
@@ -52,7 +58,7 @@ def prepare(
     lake: Path,
     run: TrackedRun,
 ) -> PreparedRef:
-    """Order, split at gaps and encode the rows; the manifest with the layout is logged.
+    """Order, split at gaps and encode the rows; what was done to them is shown and logged.
 
     Args:
         dataset: What the rows mean.
@@ -64,8 +70,9 @@ def prepare(
     """
     if not validation.success:
         raise DataError(f"{dataset.name} did not pass validation: see {validation.path / 'report.html'}")
-    prepared = build_prepared(dataset, window, snapshot, lake)
-    run.client.log_artifact(run.run_id, str(prepared.path / "prepared.json"), "prepared")
+    prepared = build_prepared(dataset, window, snapshot, lake, validation.excluded())
+    show_markdown("preparation-report", (prepared.path / "report.md").read_text(encoding="utf-8"), dataset.name)
+    run.log_files(prepared.path, "prepared", ("prepared.json", "report.html", "report.md"))
     counts = {"rows": prepared.rows, "segments": prepared.segments, "windows": prepared.windows}
     run.set_tags({f"data.{name}": str(count) for name, count in counts.items()})
     return outcome(prepared)

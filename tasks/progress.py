@@ -20,8 +20,8 @@ LINE_SECONDS = 5.0
 class Report(Protocol):
     """Takes what is being done, and how much of how much."""
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Show it."""
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Show it; None where nobody knows how much there is."""
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def progress(title: str) -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         line = bar.add_task(title, total=None)
 
-        def report(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int | None) -> None:
             bar.update(line, description=f"{title}: {what}", completed=done, total=total)
 
         yield report
@@ -43,12 +43,12 @@ def progress(title: str) -> Iterator[Report]:
 class _Lines:
     def __init__(self, title: str) -> None:
         self.title = title
-        self.tenth = (0, 0)
+        self.tenth: tuple[int | None, int] = (0, 0)
         self.told = time.monotonic()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        tenth = (total, done * 10 // max(total, 1))
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        tenth = (total, done * 10 // max(total or done, 1))
         now = time.monotonic()
-        if tenth != self.tenth and now - self.told >= LINE_SECONDS:
+        if (tenth != self.tenth or total is None) and now - self.told >= LINE_SECONDS:
             self.tenth, self.told = tenth, now
-            logger.info("%s: %s %d/%d", self.title, what, done, total)
+            logger.info("%s: %s %d/%s", self.title, what, done, "?" if total is None else total)

@@ -23,8 +23,8 @@ from core.errors import ConfigError
 from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, Handle
 from core.lake import content_digest
-from core.prepare.encode import category_type
-from core.prepare.layout import Column
+from core.prepare.channels.encode import category_type
+from core.prepare.channels.layout import Column
 from tasks.factory import outcome, task
 from tasks.packaging import MODEL_SCRIPT, packaging_digest, pip_requirements, write_package
 from tasks.tracking import TrackedRun, without_password
@@ -169,7 +169,7 @@ def _judging(job: JobConfig) -> str:
     The data may have grown.
     """
     return content_digest(
-        dataset=job.dataset.model_dump(mode="json", include={"source", "columns", "missing"}),
+        dataset=job.dataset.model_dump(mode="json", include={"source", "columns", "missing", "scaling"}),
         condition=sorted(job.model.condition),
         window=job.window.model_dump(),
         evaluation=job.evaluation.model_dump(exclude={"seed", "plot_windows", "references"}),
@@ -178,7 +178,7 @@ def _judging(job: JobConfig) -> str:
 
 def _signature(bundle: GeneratorBundle) -> ModelSignature:
     # Written out: inferring it warns that whole numbers might be missing, which `window` and `step` never are.
-    layout = bundle.series.layout
+    layout = bundle.series.layout.own
     columns = [ColSpec("long", name) for name in ("window", "step")]
     columns += [
         ColSpec(_column_type(column), column.name, required=not column.optional)
@@ -195,7 +195,7 @@ def _signature(bundle: GeneratorBundle) -> ModelSignature:
 
 
 def _column_type(column: Column) -> str:
-    """MLflow's name of the type that `core.prepare.encode.to_series` gives a column."""
+    """MLflow's name of the type that `core.prepare.channels.encode.to_series` gives a column."""
     kind = category_type(column)
     if kind == "integer" and column.optional:
         return "double"

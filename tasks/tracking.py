@@ -29,8 +29,8 @@ from core.errors import BusyError, TrackingError
 from core.handles import SnapshotRef
 from core.lake import exclusive
 from core.settings import Settings
-from core.sources import table_from_snapshot
 from core.sources.snapshots import user_name
+from core.sources.stored import StoredRows
 from core.training.metrics import Point, curves, read_points
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,12 @@ class TrackedRun(BaseModel):
     def set_tags(self, tags: dict[str, str]) -> None:
         """Set tags in one call."""
         self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_files(self, folder: Path, name: str, files: Sequence[str]) -> None:
+        """Log those of a folder's files that are there as artifacts under `name`."""
+        for file in files:
+            if (folder / file).is_file():
+                self.client.log_artifact(self.run_id, str(folder / file), name)
 
     def log_folder(self, folder: Path, name: str) -> None:
         """Log a folder's files as artifacts under `name`."""
@@ -138,7 +144,7 @@ def _close(run: TrackedRun, monitor: SystemMetricsMonitor | None, status: int) -
 
 def log_dataset(run: TrackedRun, snapshot: SnapshotRef, description: str) -> None:
     """Log a snapshot as the run's input: name, digest, schema, and where to read it."""
-    frame = table_from_snapshot(snapshot).slice(0, PROFILED_ROWS).to_pandas()
+    frame = next(StoredRows.open(snapshot).batches(rows=PROFILED_ROWS)).to_pandas()
     # MLflow keeps at most 36 characters of a digest, and its own digest looks at a sample of the rows.
     with warnings.catch_warnings():
         # That a path might be two kinds of source, and that whole numbers cannot be missing: both known.

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
-from core.prepare.layout import Column, Layout
+from core.prepare.channels.layout import Column, Layout
 from core.prepare.series import PreparedSeries
 
 # Shared machines are slow now and then; how long an example takes is no property of the code.

@@ -32,7 +32,7 @@ from core.evaluation.report.plots import draw_plots
 from core.evaluation.report.view import Training, view_windows
 from core.evaluation.validity import check_validity
 from core.lake import write_json
-from core.prepare.scaler import MinMaxScaler
+from core.prepare.channels.scaler import MinMaxScaler
 
 logger = logging.getLogger(__name__)
 

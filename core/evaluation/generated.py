@@ -23,8 +23,10 @@ from core.evaluation.report.view import Training
 from core.generators.bundle import GeneratorBundle
 from core.handles import EvaluationRef, GeneratorRef, PreparedRef
 from core.lake import build_once, code_digest, content_digest
-from core.prepare.encode import decode, joined, joined_names, recode_windows
-from core.prepare.layout import Layout, WindowArrays
+from core.prepare.channels.encode import joined, joined_names
+from core.prepare.channels.layout import Layout, WindowArrays
+from core.prepare.channels.recode import recode_windows
+from core.prepare.channels.transforms import decode_windows
 from core.prepare.series import PreparedSeries, Windows
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def evaluate_generator(
         progress: Told what is being done, and how much of how much.
     """
     dataset = job.dataset
-    prepare = ("series.py", "scaler.py", "layout.py", "encode.py", "holdout.py")
+    prepare = ("channels", "series.py", "holdout.py")
     training = ("distance.py", "metrics.py")
     code = code_digest(
         *("evaluation", "generators", "networks"),
@@ -149,14 +151,21 @@ def _held_out(
 
 
 def _prices(job: JobConfig, layout: Layout, *kinds: WindowArrays) -> Prices | None:
-    """Windows in original units, if stylised facts of market data are to be looked for."""
+    """Windows in original units, if stylised facts of market data are to be looked for.
+
+    One feature a judged channel: those of levels before a window, which are no prices of a step, are NaN.
+    """
     wanted = job.evaluation.stylised_facts
     if not (job.dataset.time.calendar if wanted is None else wanted):
         return None
-    if layout.static or layout.condition or any(c.kind != "continuous" or c.optional for c in layout.temporal):
+    aside = (*layout.static, *layout.condition)
+    constant = [column for column in aside if not column.level_of]
+    if constant or any(c.kind != "continuous" or c.optional for c in layout.temporal):
         logger.info("stylised facts are not looked for: they are those of columns of prices alone")
         return None
-    real, synthetic = (decode(layout.temporal, windows.values) for windows in kinds)
+    levels = ((0, 0), (0, 0), (len(aside), 0))
+    cells = (decode_windows(layout, windows).temporal for windows in kinds)
+    real, synthetic = (np.pad(part, levels, constant_values=np.nan) for part in cells)
     return Prices(real, synthetic)
 
 

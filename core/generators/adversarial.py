@@ -12,7 +12,7 @@ from core.generators.module import TorchGenerator
 from core.networks.heads import OutputHead
 from core.networks.recurrent import FeedForwardNetwork
 from core.networks.straight_through import Gradient
-from core.prepare.layout import Channels, width
+from core.prepare.channels.layout import Channels, width
 
 NoiseKind = Literal["uniform", "gaussian"]
 

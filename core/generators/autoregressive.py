@@ -16,7 +16,7 @@ from core.generators.module import TorchGenerator
 from core.networks.context import shifted
 from core.networks.mixtures import MixtureHead
 from core.networks.recurrent import FeedForwardNetwork, reset_linear
-from core.prepare.layout import Block, Channels, width
+from core.prepare.channels.layout import Block, Channels, width
 
 
 class Predictor(nn.Module, ABC):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.prepare.layout import Channels, WindowArrays
+from core.prepare.channels.layout import Channels, WindowArrays
 from core.prepare.series import Windows
 
 if TYPE_CHECKING:  # a registered model carries this module but not the training
@@ -100,7 +100,7 @@ class Training(Protocol):
 
 
 class Generator(Protocol):
-    """A model of encoded windows, see `core.prepare.layout`."""
+    """A model of encoded windows, see `core.prepare.channels.layout`."""
 
     kind: ClassVar[str]
     length: int

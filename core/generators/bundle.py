@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from core.errors import ConfigError, StorageError
 from core.generators.base import Generator
 from core.generators.registry import load_generator
-from core.prepare.encode import category_type, decode, encode_values, joined, joined_names, to_series
-from core.prepare.layout import Column, Layout, WindowArrays
+from core.prepare.channels.conditions import encode_values
+from core.prepare.channels.encode import category_type, joined, joined_names, to_series
+from core.prepare.channels.layout import Column, Layout, WindowArrays
+from core.prepare.channels.transforms import decode_windows
 
 Condition = Mapping[str, Any]
 """A value for each column that the generator is conditioned on, in original units."""
@@ -54,7 +56,7 @@ class GeneratorBundle:
     series: SeriesInfo
 
     def sample_encoded(self, n: int, seed: int, condition: Condition | None = None) -> WindowArrays:
-        """Windows as channels, see `core.prepare.layout`."""
+        """Windows as channels, see `core.prepare.channels.layout`."""
         given = None if condition is None else encode_values(self.series.layout.condition, condition)
         return self.generator.sample(n, seed, given)
 
@@ -73,7 +75,7 @@ class GeneratorBundle:
             Shape (n, length, columns), NaN where a cell is missing and past a window's end.
 
         Raises:
-            ConfigError: a column is no number, or there are static columns.
+            ConfigError: a column is no number, or there are static columns other than levels.
         """
         return self.numbers(self.sample_encoded(n, seed, condition))
 
@@ -85,37 +87,34 @@ class GeneratorBundle:
         """Encoded windows as an array of numbers in original units, see `sample`."""
         layout = self.series.layout
         texts = [column.name for column in layout.temporal if category_type(column) == "text"]
-        constant = [column.name for column in (*layout.static, *layout.condition)]
+        constant = [column.name for column in (*layout.static, *layout.condition) if not column.level_of]
         if texts or constant:
             raise ConfigError(
                 "an array of numbers in original units has no place for the columns "
                 f"{', '.join(texts + constant)}: write a .parquet file, or channels with --scaled"
             )
-        codes = decode(layout.temporal, windows.values)
+        cells = decode_windows(layout, windows).temporal
         for place, column in enumerate(layout.temporal):
             if column.categories:
-                codes[..., place] = _values(column, codes[..., place])
-        codes[~_inside(windows)] = np.nan
-        return codes
+                cells[..., place] = _values(column, cells[..., place])
+        return cells
 
     def frame(self, windows: WindowArrays) -> pd.DataFrame:
         """Encoded windows as rows in original units and types; rows past a window's end are left out.
 
         Returns:
-            Columns `window` and `step` (from 0), the static ones, those given, then those of a step; types as
-            `core.prepare.encode.to_series` says, missing cells NaN or None.
+            Columns `window` and `step` (from 0), the static ones, those given, then those of a step (see
+            `Layout.own`); types as `core.prepare.channels.encode.to_series` says, missing cells NaN or None.
         """
-        layout = self.series.layout
-        inside = _inside(windows)
-        codes = [
-            np.repeat(decode(layout.static, windows.static), windows.lengths, axis=0),
-            np.repeat(decode(layout.condition, windows.condition), windows.lengths, axis=0),
-            decode(layout.temporal, windows.values[inside]),
-        ]
-        columns = (*layout.static, *layout.condition, *layout.temporal)
-        cells = np.concatenate(codes, axis=1).T
-        series = [to_series(column, values) for column, values in zip(columns, cells, strict=True)]
-        return _with_keys(inside, dict(zip((column.name for column in columns), series, strict=True)))
+        layout, inside = self.series.layout, _inside(windows)
+        decoded = decode_windows(layout, windows)
+        static = decoded.static[:, [not column.level_of for column in layout.static]]
+        parts = [np.repeat(part, windows.lengths, axis=0) for part in (static, decoded.condition)]
+        cells = np.concatenate([*parts, decoded.temporal[inside]], axis=1).T
+        own = layout.own
+        columns = (*own.static, *own.condition, *own.temporal)
+        series = {column.name: to_series(column, values) for column, values in zip(columns, cells, strict=True)}
+        return _with_keys(inside, series)
 
     def scaled_frame(self, windows: WindowArrays) -> pd.DataFrame:
         """Encoded windows as rows of channels, see `joined_names`; rows past a window's end are left out.

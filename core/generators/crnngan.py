@@ -14,7 +14,7 @@ from core.networks.context import beside
 from core.networks.recurrent import Cell, RecurrentNetwork, RecurrentOptions
 from core.networks.sizes import context_width, recurrent_width
 from core.networks.straight_through import Gradient
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 from core.prepare.series import Windows
 
 

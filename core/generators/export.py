@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from core.errors import ConfigError, StorageError
 from core.generators.bundle import Condition, GeneratorBundle
-from core.prepare.encode import joined
+from core.prepare.channels.encode import joined
 
 ENDINGS = (".parquet", ".csv", ".npy")
 

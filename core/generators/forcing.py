@@ -13,7 +13,7 @@ from core.generators.base import Training
 from core.networks.context import beside
 from core.networks.recurrent import Cell, RecurrentNetwork, RecurrentOptions, RecurrentStack, State
 from core.networks.sizes import context_width, recurrent_width
-from core.prepare.layout import Block, Channels, width
+from core.prepare.channels.layout import Block, Channels, width
 from core.prepare.series import Windows
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError, StorageError
 from core.networks.threads import one_thread
-from core.prepare.layout import Channels, WindowArrays, width
+from core.prepare.channels.layout import Channels, WindowArrays, width
 from core.prepare.series import Windows
 from core.tensors import pack_tensors, read_tensors
 

@@ -15,7 +15,7 @@ from core.generators.rcgan import RCGAN
 from core.generators.timegan import TimeGAN
 from core.generators.wavegan import WaveGAN
 from core.generators.wavenet import WaveNet
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 
 GENERATORS: dict[str, type[Generator]] = {
     generator.kind: generator for generator in (TimeGAN, RCGAN, CRNNGAN, TForcing, PForcing, WaveNet, WaveGAN)

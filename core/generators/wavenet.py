@@ -14,7 +14,7 @@ from core.generators.base import Training
 from core.networks.convolution import CausalStack, History
 from core.networks.recurrent import reset_linear
 from core.networks.sizes import context_width
-from core.prepare.layout import Block, Channels, width
+from core.prepare.channels.layout import Block, Channels, width
 from core.prepare.series import Windows
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from core.networks import straight_through
 from core.networks.straight_through import Gradient
-from core.prepare.layout import Block, spans
+from core.prepare.channels.layout import Block, spans
 
 _TINY = 1e-6  # keeps the noise of a float32 draw finite
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.networks import straight_through
-from core.prepare.layout import Block, spans
+from core.prepare.channels.layout import Block, spans
 
 MIN_SCALE = 1e-4
 """Smallest scale of a component; the likelihood of a column that repeats a value would have no bound."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.prepare.layout import Channels, width
+from core.prepare.channels.layout import Channels, width
 
 
 def context_width(channels: Channels) -> int:

@@ -1,68 +1,89 @@
-"""From a snapshot to a prepared series: chronological, encoded, cut at gaps, with all it takes to undo that."""
+"""From a snapshot to a prepared series: chronological, encoded, cut at gaps, with all it takes to undo that.
+
+The cells pass through by blocks: once in the order of the source (`core.prepare.rows.scan`: what is missing,
+what cannot be used, categories, ranges), once more for each column whose scaler needs all its values or their
+order, and once in the order of time to be filled, transformed, encoded and written. Of each row only keys stay
+in memory.
+
+A scaler is fitted to the cells of the rows to learn from that were there; filled cells count in differences
+alone, which are not known without them.
+"""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+import hashlib
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.catalog import DatasetConfig
+from core.catalog import ColumnConfig, DatasetConfig
 from core.config import WindowConfig
 from core.errors import ConfigError, DataError
 from core.handles import PreparedRef, SnapshotRef
-from core.lake import build_once, code_digest, content_digest, write_json
-from core.prepare.cells import fitted
-from core.prepare.chronology import Rows, chronological
-from core.prepare.encode import encode
-from core.prepare.gaps import Cuts, gap_list, windows_lost
-from core.prepare.holdout import HoldOut, hold_out_rows, parts_by_time
-from core.prepare.layout import Column, Layout
-from core.prepare.rows import mend_missing
-from core.prepare.series import PreparedSeries, window_index
-from core.prepare.stamps import label
-from core.sources.snapshots import table_from_snapshot
+from core.lake import build_once, code_digest, content_digest
+from core.prepare.channels.layout import Column, Layout
+from core.prepare.channels.transforms import is_differenced, level_column
+from core.prepare.report.manifest import Ready, log_manifest
+from core.prepare.rows.cells import kind_of
+from core.prepare.rows.divide import Division, check_windows, divide
+from core.prepare.rows.fit import Coder, fit_late
+from core.prepare.rows.keys import Keys, read_keys
+from core.prepare.rows.missing import Filling, check_fillable
+from core.prepare.rows.scan import Scan, check_constant, check_missing, scan
+from core.prepare.rows.scan_columns import Categories, Cells, Numbers, StaticCells
+from core.prepare.rows.stream import BLOCK_ROWS
+from core.prepare.rows.write import write
+from core.prepare.series import PreparedSeries
+from core.sources.stored import StoredRows
 
-logger = logging.getLogger(__name__)
-
-_BLOCK = 65_536
-_MAX_GAPS = 1000
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
 
 
-def prepare(dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef, lake: Path) -> PreparedRef:
+def prepare(
+    dataset: DatasetConfig,
+    window: WindowConfig,
+    snapshot: SnapshotRef,
+    lake: Path,
+    excluded: NDArray[np.int64] | None = None,
+    *,
+    block_rows: int = BLOCK_ROWS,
+) -> PreparedRef:
     """Prepare a snapshot in `lake/prepared/<dataset>/<key>/` (layout: `core.prepare.series.PreparedSeries`).
 
-    The key is made of the snapshot's content, what the dataset says of time, series, columns and missing
-    values, the window, and this package's code; a folder that is there is used again.
+    The key is made of the snapshot's content, what the dataset says of time, series, columns, missing values
+    and scaling, the window, the rows left out, and this package's code; a folder that is there is used again.
+
+    Args:
+        dataset: What the rows mean.
+        window: How they will be cut.
+        snapshot: The rows.
+        lake: Where to write.
+        excluded: Rows of the source (from 0, ascending) that are left out as if they had a missing cell and the
+            policy were `drop_row`.
+        block_rows: Rows in memory at a time.
 
     Raises:
         DataError: stamps or cells that cannot be used, named by row of the source (from 1).
-        ConfigError: an unknown calendar or frequency, or no window fits between the gaps; like the former,
-            before anything is written.
+        ConfigError: an unknown calendar or frequency, what contradicts itself, or no window fits between the
+            gaps; like the former, before anything is written.
         StorageError: the snapshot cannot be read or the folder not be written.
     """
-    key = content_digest(
-        snapshot=snapshot.digest,
-        dataset=dataset.model_dump(
-            mode="json", include={"name", "time", "series", "columns", "missing", "holdout"}
-        ),
-        window=window.model_dump(mode="json"),
-        code=code_digest("prepare"),
-    )
+    out = np.empty(0, dtype=np.int64) if excluded is None else excluded
+    key = _key(dataset, window, snapshot, out)
     folder = lake / "prepared" / dataset.name / key[:16]
     reused = folder.is_dir()
     if not reused:
-        ready = _assemble(dataset, window, table_from_snapshot(snapshot), snapshot.digest)
-        if ready.manifest["windows"] == 0:
-            empty = PreparedSeries(folder, ready.manifest)
-            empty.windows(window.length, window.stride, window.min_length)  # says why
-        _check_holdout(dataset, window, ready)
-        reused = build_once(folder, ready.write)
+        started = time.monotonic()
+        ready = _assemble(dataset, window, StoredRows.open(snapshot), out, block_rows)
+        reused = build_once(folder, lambda place: write(place, ready, snapshot.digest, started))
     manifest = PreparedSeries.open(folder).manifest
+    if not reused:
+        log_manifest(manifest)
     return PreparedRef(
         path=folder,
         digest=key,
@@ -75,176 +96,209 @@ def prepare(dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef,
     )
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A prepared series in memory, still as codes: channels may be many times as wide."""
-
-    layout: Layout
-    codes: NDArray[np.float64]
-    """Shape (rows, temporal columns)."""
-    static: NDArray[np.float64]
-    """Shape (segments, static columns)."""
-    ns: NDArray[np.int64] | None
-    manifest: dict[str, Any]
-
-    def write(self, folder: Path) -> None:
-        channels = self.layout.channels
-        shape = len(self.codes), channels.features
-        values = np.lib.format.open_memmap(folder / "values.npy", mode="w+", dtype=np.float32, shape=shape)
-        for start in range(0, len(self.codes), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            values[block] = encode(self.layout.temporal, self.codes[block])
-        values.flush()
-        if self.layout.static:
-            np.save(folder / "static.npy", encode(self.layout.static, self.static), allow_pickle=False)
-        if self.ns is not None:
-            np.save(folder / "time.npy", self.ns, allow_pickle=False)
-        write_json(folder / "prepared.json", self.manifest)
-
-
-def _assemble(dataset: DatasetConfig, window: WindowConfig, table: pa.Table, digest: str) -> _Ready:
-    rows, arrangement = chronological(dataset, table)
-    mended = mend_missing(
-        rows.values,
-        rows.roles.features,
-        dataset.missing,
-        lambda: rows.cut().segments,
-        lambda row: int(rows.source[row]) + 1,
+def _key(dataset: DatasetConfig, window: WindowConfig, snapshot: SnapshotRef, excluded: Rows) -> str:
+    said = {"name", "time", "series", "columns", "missing", "scaling", "holdout"}
+    return content_digest(
+        snapshot=snapshot.digest,
+        dataset=dataset.model_dump(mode="json", include=said),
+        window=window.model_dump(mode="json"),
+        excluded=hashlib.sha256(excluded.astype("<i8").tobytes()).hexdigest(),
+        code=code_digest("prepare", "pages.py"),
     )
-    dropped = int((~mended.keep).sum())
-    if dropped == len(rows.values):
-        raise DataError(f"missing.policy=drop_row leaves 0 of the {dropped} rows of {dataset.name}")
-    rows = rows.only(mended.keep)
-    cuts = rows.cut()
-    parts = hold_out_rows(cuts.segments, cuts.runs, rows.ns, dataset.holdout, window.length)
-    known = _rows_of(parts.training, len(rows.values))
-    if not known.any():
-        raise ConfigError(f"dataset.holdout={dataset.holdout:g} leaves no row of {dataset.name} to learn from")
-    temporal, codes = _fit(rows.columns, rows.values, known)
-    static_columns, static = _fit(rows.static_columns, rows.static, known)
-    layout = Layout(temporal, static_columns)
-    manifest = {
-        "dataset": dataset.name,
-        "snapshot": digest,
-        "features": list(rows.roles.features),
-        "layout": layout.to_json(),
-        "series": rows.roles.series,
-        "dropped_columns": list(rows.roles.dropped),
-        "rows": len(rows.values),
-        "time": _time_facts(rows),
-        "order": arrangement.order,
-        "moved_rows": arrangement.moved,
-        "dropped_rows": dropped,
-        "filled": mended.filled,
-        "masked": mended.masked,
-        "window": window.model_dump(mode="json"),
-        **_cut_facts(rows, cuts, window),
-        **_part_facts(rows, parts, window, dataset.holdout),
-    }
-    _log(manifest)
-    return _Ready(layout, codes, static[cuts.segments[parts.origin, 0]], rows.ns, manifest)
 
 
-def _rows_of(segments: NDArray[np.int64], rows: int) -> NDArray[np.bool_]:
-    """Shape (rows,): those in a segment."""
-    inside = np.zeros(rows, dtype=np.bool_)
-    for start, stop in segments.tolist():
-        inside[start:stop] = True
-    return inside
+def _assemble(
+    dataset: DatasetConfig, window: WindowConfig, stored: StoredRows, excluded: Rows, block_rows: int
+) -> Ready:
+    """All that is known before the first cell is written."""
+    keys = read_keys(dataset, stored)
+    temporal = _temporal(dataset, stored, keys, takes_text=bool(len(excluded)))
+    differenced = any(is_differenced(cells.column) for cells in temporal)
+    keep = _without(keys, excluded, len(stored))
+    quarantined = 0 if keep is None else int((~keep).sum())
+
+    def divided(keep: Mask | None) -> Division:
+        return divide(keys, stored, keep, dataset, window, differenced=differenced, block_rows=block_rows)
+
+    division = divided(keep)
+    found = _scanned(dataset, stored, division, temporal, takes_text=bool(len(excluded)))
+    dropped = int(found.incomplete.sum())
+    if dropped:
+        if dropped == len(division.chronology):
+            raise DataError(f"missing.policy=drop_row leaves 0 of the {dropped} rows of {dataset.name}")
+        complete = ~keys.arrangement.arranged(found.incomplete)
+        division = divided(complete if keep is None else keep & complete)
+    ready = _ready(dataset, window, division, found, dropped, quarantined)
+    check_windows(division, dataset, window)
+    return ready
 
 
-def _fit(
-    columns: tuple[Column, ...], codes: NDArray[np.float64], known: NDArray[np.bool_]
-) -> tuple[tuple[Column, ...], NDArray[np.float64]]:
-    """Columns with the ranges of the rows `known`, and the codes for them, shape kept."""
-    found = [fitted(column, codes[:, place], known) for place, column in enumerate(columns)]
-    cells = np.stack([cells for _, cells in found], axis=1) if found else codes
-    return tuple(column for column, _ in found), cells
+def _temporal(dataset: DatasetConfig, stored: StoredRows, keys: Keys, *, takes_text: bool) -> list[Cells]:
+    """The features, not read yet.
+
+    Raises:
+        ConfigError: a column is differenced where cells may stay missing, or a level has the name of a column.
+    """
+    # Of rows with a missing cell nothing is learnt, and where they lie decides what is held out.
+    fit = not (dataset.missing.policy == "drop_row" and dataset.holdout)
+    temporal = []
+    for name in keys.roles.features:
+        column = _column(dataset, name, stored.schema.field(name).type)
+        if is_differenced(column):
+            _check_differenced(dataset, column, stored.schema.names)
+        temporal.append(_cells(column, stored, len(stored), fit=fit, takes_text=takes_text))
+    return temporal
 
 
-def _time_facts(rows: Rows) -> dict[str, Any] | None:
-    if rows.ns is None or rows.grid is None:
-        return None
-    return {
-        "column": rows.roles.time,
-        "calendar": rows.grid.calendar,
-        "frequency": rows.grid.frequency,
-        "timezone": rows.timezone,
-        "first": label(int(rows.ns.min()), rows.timezone),
-        "last": label(int(rows.ns.max()), rows.timezone),
-        "gap_rule": rows.grid.rule,
-        "off_grid_rows": int(rows.grid.off(rows.ns).sum()),
-    }
+def _column(dataset: DatasetConfig, name: str, given: pa.DataType, *, static: bool = False) -> Column:
+    """What the dataset and its type say of a column."""
+    kind = kind_of(dataset, name, given)
+    if kind != "continuous":
+        return Column(name, kind)
+    whole = bool(pa.types.is_integer(given) or pa.types.is_boolean(given))
+    if static:
+        return Column(name, integer=whole)
+    role = dataset.columns.get(name)
+    own = (role.scaler, role.transform) if isinstance(role, ColumnConfig) else (None, None)
+    scaler, transform = own[0] or dataset.scaling.scaler, own[1] or dataset.scaling.transform
+    return Column(name, integer=whole, scaler=scaler, transform=transform)
 
 
-def _part_facts(rows: Rows, parts: HoldOut, window: WindowConfig, share: float) -> dict[str, Any]:
-    """What is learnt, and what is held out; `windows` and `segments` are the former's."""
-    index, held_out = (
-        window_index(segments, window.length, window.stride, window.min_length)
-        for segments in (parts.training, parts.held_out)
-    )
-    first = None if parts.first is None or rows.ns is None else label(int(rows.ns[parts.first]), rows.timezone)
-    return {
-        "segments": parts.training.tolist(),
-        "windows": len(index.starts),
-        "short_windows": int((index.lengths < window.length).sum()),
-        "holdout": None
-        if not share
-        else {
-            "segments": parts.held_out.tolist(),
-            "rows": int((parts.held_out[:, 1] - parts.held_out[:, 0]).sum()),
-            "windows": len(held_out.starts),
-            "purged_rows": parts.purged,
-            "from": first,
-        },
-    }
-
-
-def _check_holdout(dataset: DatasetConfig, window: WindowConfig, ready: _Ready) -> None:
-    """Refuse, before anything is trained, what judges could not be trained and tested on."""
-    held_out = ready.manifest["holdout"]
-    if held_out is None:
-        return
-    segments = np.array(held_out["segments"], dtype=np.int64).reshape(-1, 2)
-    index = window_index(segments, window.length, window.stride, window.min_length)
-    first, last = index.starts, index.starts + index.lengths - 1
-    if ready.ns is not None:
-        first, last = ready.ns[first], ready.ns[last]
-    if not all(len(part) for part in parts_by_time(first, last)):
+def _check_differenced(dataset: DatasetConfig, column: Column, names: list[str]) -> None:
+    if dataset.missing.policy == "mask":
         raise ConfigError(
-            f"dataset.holdout={dataset.holdout:g} leaves {held_out['windows']} windows to judge by, of "
-            f"{held_out['rows']} rows ({held_out['purged_rows']} more are purged): too few to train judges on "
-            "the earlier and test them on the later ones; choose a larger share or shorter windows"
+            f"column {column.name!r} has transform={column.transform}, which needs the cell before, but "
+            "missing.policy=mask keeps cells missing: choose another policy or transform: none"
+        )
+    level = level_column(column).name
+    if level in names:
+        raise ConfigError(
+            f"transform={column.transform} of {column.name!r} makes a column {level!r}, but the data have one "
+            "of that name: rename it"
         )
 
 
-def _cut_facts(rows: Rows, cuts: Cuts, window: WindowConfig) -> dict[str, Any]:
-    total, lost = windows_lost(cuts, window.length, window.stride)
-    return {
-        "gap_count": len(cuts.gaps),
-        "gaps": gap_list(cuts, rows.source, lost, rows.ns, rows.grid, rows.timezone, _MAX_GAPS),
-        "windows_lost": total,
-    }
+def _cells(column: Column, stored: StoredRows, places: int, *, fit: bool, takes_text: bool) -> Cells:
+    given = stored.schema.field(column.name).type
+    if column.kind == "continuous":
+        return Numbers(column, given, fit=fit, text=takes_text)
+    return Categories(column, given, places)
 
 
-def _log(manifest: dict[str, Any]) -> None:
-    name = manifest["dataset"]
-    logger.info("%s: order of rows: %s, %d moved", name, manifest["order"], manifest["moved_rows"])
-    if manifest["dropped_rows"] or manifest["filled"]:
-        logger.warning(
-            "%s: %d rows dropped, cells filled: %s", name, manifest["dropped_rows"], manifest["filled"] or 0
-        )
-    if manifest["masked"]:
-        logger.warning("%s: cells kept as missing: %s", name, manifest["masked"])
-    if manifest["gap_count"]:
-        logger.warning("%s: %d gaps cost %d windows", name, manifest["gap_count"], manifest["windows_lost"])
-    if (held_out := manifest["holdout"]) and held_out["rows"]:
-        logger.info(
-            "%s: %d rows are held out from %s on, %d before them belong to neither part",
+def _without(keys: Keys, excluded: Rows, rows: int) -> Mask | None:
+    """Shape (rows of the keys,): those that are not excluded, None if all."""
+    if not len(excluded):
+        return None
+    out = np.zeros(rows, dtype=np.bool_)
+    out[excluded] = True
+    return ~keys.arrangement.arranged(out)
+
+
+def _scanned(
+    dataset: DatasetConfig,
+    stored: StoredRows,
+    division: Division,
+    temporal: list[Cells],
+    *,
+    takes_text: bool,
+) -> Scan:
+    keys, chronology = division.keys, division.chronology
+    series = len(keys.names)
+    static = []
+    for name in keys.roles.static:
+        column = _column(dataset, name, stored.schema.field(name).type, static=True)
+        cells = _cells(column, stored, series, fit=True, takes_text=takes_text)
+        static.append(StaticCells(cells, np.full(series, np.nan), np.full(series, -1)))
+    policy = dataset.missing.policy
+    # Which rows are learnt depends on those that are dropped, which are not known yet.
+    known = dataset.holdout and policy != "drop_row"
+    learnt = chronology.in_source(division.learnt) if known else None
+    found = scan(stored, temporal, static, keys.codes, chronology.stays, learnt, policy, rows=chronology.rows)
+    check_missing(dataset, found)
+    check_constant(dataset, stored, found, keys.codes, keys.names)
+    return found
+
+
+def _ready(
+    dataset: DatasetConfig,
+    window: WindowConfig,
+    division: Division,
+    found: Scan,
+    dropped: int,
+    quarantined: int,
+) -> Ready:
+    policy = dataset.missing.policy
+    chronology = division.chronology
+    fillings, filled = _fillings(dataset, division, found)
+    coder = Coder(chronology, division.ns, division.starts, fillings, division.ends if fillings else None)
+    temporal, levels = [], []
+    for cells in found.temporal:
+        column = replace(cells.finish(), optional=policy == "mask" and cells.missing.count > 0)
+        if not cells.fitted:
+            column, level = fit_late(coder, column, division.learnt)
+            levels += [level] if level is not None else []
+        temporal.append(column)
+    static, codes = _static(division, found)
+    return Ready(
+        dataset=dataset,
+        window=window,
+        division=division,
+        coder=coder,
+        layout=Layout(tuple(temporal), (*static, *levels)),
+        static=codes,
+        dropped=dropped,
+        quarantined=quarantined,
+        filled=filled,
+        masked={
+            cells.column.name: cells.missing.count
+            for cells in found.temporal
+            if policy == "mask" and cells.missing.count
+        },
+    )
+
+
+def _fillings(
+    dataset: DatasetConfig, division: Division, found: Scan
+) -> tuple[dict[str, Filling], dict[str, int]]:
+    """How missing cells are filled and how many, by column.
+
+    Raises:
+        DataError: some cannot be filled.
+    """
+    fillings, filled = {}, {}
+    for cells in found.temporal:
+        name = cells.column.name
+        if name not in found.absent:
+            continue
+        absent = division.chronology.arranged(found.absent[name])
+        filling = Filling.of(cells.column, dataset.missing)
+        check_fillable(
             name,
-            held_out["rows"],
-            held_out["from"] or f"row {held_out['segments'][0][0] + 1}",
-            held_out["purged_rows"],
+            absent,
+            division.stretches,
+            dataset.missing.limit,
+            division.chronology.row_number,
+            straight=filling.straight,
         )
-    if manifest["time"] and manifest["time"]["off_grid_rows"]:
-        logger.warning("%s: %d rows are on no expected stamp", name, manifest["time"]["off_grid_rows"])
+        fillings[name], filled[name] = filling, int(absent.sum())
+    return fillings, filled
+
+
+def _static(division: Division, found: Scan) -> tuple[list[Column], NDArray[np.float64]]:
+    """Static columns and codes, shape (segments, columns): of those to learn from, then the held-out ones."""
+    if not found.static:
+        return [], np.empty((0, 0))
+    parts, series = division.parts, len(division.keys.names)
+    stays, learnt = (
+        np.bincount(division.series_of(rows), minlength=series) > 0
+        for rows in (division.cuts.runs[:, 0], parts.training[:, 0])
+    )
+    of = division.series_of(np.concatenate([parts.training, parts.held_out])[:, 0])
+    columns, codes = [], []
+    for column in found.static:
+        cells = column.cells
+        values = column.values[stays]
+        cells.learn(values, learnt[stays])
+        columns.append(replace(cells.finish(), optional=bool(np.isnan(values).any())))
+        codes.append(cells.codes(column.values)[of])
+    return columns, np.stack(codes, axis=1)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, StorageError
-from core.prepare.encode import recode
-from core.prepare.layout import Channels, Layout, WindowArrays
+from core.prepare.channels.layout import Channels, Layout, WindowArrays
+from core.prepare.channels.recode import recode
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,30 @@ def window_index(
         stride: Steps between the starts of neighbouring windows of a segment.
         min_length: Fewest steps in a window; whole windows alone if None.
     """
-    first, rows = segments[:, 0], segments[:, 1] - segments[:, 0]
+    counts = window_counts(segments, length, stride, min_length)
+    there = np.flatnonzero(counts)
+    counts, first, stops = counts[there], segments[there, 0], segments[there, 1]
+    ends = np.cumsum(counts)
+    # Added up in place: of 10 million windows nothing but the index itself is in memory.
+    starts = np.full(counts.sum(), stride, dtype=np.int64)
+    starts[ends - counts] = np.diff(first, prepend=0)
+    starts[(ends - counts)[1:]] -= (counts[:-1] - 1) * stride
+    np.cumsum(starts, out=starts)
+    lengths = np.full(len(starts), length, dtype=np.int64)
+    lengths[ends - 1] = np.minimum(length, stops - starts[ends - 1])
+    return WindowIndex(starts, lengths, np.repeat(there, counts))
+
+
+def window_counts(
+    segments: NDArray[np.int64], length: int, stride: int = 1, min_length: int | None = None
+) -> NDArray[np.int64]:
+    """How many windows `window_index` finds in each segment, shape (S,); at most one of them is not whole."""
+    rows = segments[:, 1] - segments[:, 0]
     counts = np.maximum((rows - length) // stride + 1, 0)
     if min_length is not None:
         covered = np.where(counts > 0, (counts - 1) * stride + length, 0)
         counts += (covered < rows) & (rows - counts * stride >= min_length)
-    segment = np.repeat(np.arange(len(segments), dtype=np.int64), counts)
-    place = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts, counts)
-    starts = first[segment] + place * stride
-    return WindowIndex(starts, np.minimum(length, segments[segment, 1] - starts), segment)
+    return np.asarray(counts)
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,7 @@ class Windows:
         return bool((self.lengths < self.length).any())
 
     def recoded(self, old: Layout, new: Layout) -> tuple[Windows, int]:
-        """The same windows with channels of another layout, in memory, see `core.prepare.encode.recode`.
+        """The same windows with channels of another layout, in memory, see `core.prepare.channels.recode`.
 
         Returns:
             The windows, and how many values of the series (and static ones of its windows) lie outside [0, 1].
@@ -122,7 +137,9 @@ class Windows:
         steps = np.arange(self.length)
         lengths = self.lengths[index]
         rows = self.starts[index, None] + np.minimum(steps, lengths[:, None] - 1)
-        values = np.where(steps[:, None] < lengths[:, None, None], self.values[rows], np.float32(0))
+        # Seven times as fast as indexing the memory map itself.
+        values = np.take(np.asarray(self.values), rows, axis=0)
+        values[steps >= lengths[:, None]] = 0
         return WindowArrays(values, self.static[index], self.condition[index], lengths)
 
 
@@ -130,9 +147,10 @@ class Windows:
 class PreparedSeries:
     """A chronological, encoded series and what is needed to undo the preparation.
 
-    Folder layout: `values.npy` (float32, shape (rows, channels), see `core.prepare.layout`), `static.npy`
-    (float32, shape (segments, static channels), absent without static columns), `time.npy` (int64 nanoseconds
-    since 1970 UTC, absent if the rows carry no time) and `prepared.json` (everything else).
+    Folder layout: `values.npy` (float32, shape (rows, channels): `core.prepare.channels.layout`), `static.npy`
+    (float32, shape (segments, static channels), absent without static columns), `levels.npy` (float32, shape
+    (rows, level columns): the level before each row, encoded; absent without differenced columns), `time.npy`
+    (int64 nanoseconds since 1970 UTC, absent if the rows carry no time) and `prepared.json` (everything else).
     """
 
     path: Path
@@ -183,10 +201,23 @@ class PreparedSeries:
 
     @cached_property
     def static(self) -> NDArray[np.float32]:
-        """Shape (segments, static channels), memory-mapped, read-only; held-out segments are the last."""
-        if not self.layout.static:
+        """Shape (segments, static channels), memory-mapped, read-only; held-out segments are the last.
+
+        Without the level columns, see `levels`.
+        """
+        if all(column.level_of for column in self.layout.static):
             return np.empty((len(self.segments) + len(self.held_out_segments), 0), dtype=np.float32)
         return self._array("static.npy")
+
+    @cached_property
+    def levels(self) -> NDArray[np.float32]:
+        """Shape (rows, level columns), memory-mapped, read-only: the level before each row, encoded.
+
+        The level columns are the last ones of the layout's static part, see `core.prepare.channels.transforms`.
+        """
+        if not any(column.level_of for column in self.layout.static):
+            return np.empty((len(self.values), 0), dtype=np.float32)
+        return self._array("levels.npy")
 
     @cached_property
     def stamps(self) -> NDArray[np.int64] | None:
@@ -235,7 +266,7 @@ class PreparedSeries:
                 f"window.{key}={least} is longer than the longest stretch without a gap: {longest} rows of "
                 f"{self.manifest['dataset']!r}; choose window.{key}<={longest} or bring a longer series"
             )
-        static = self.static[index.segments + len(self.segments) * held_out]
+        static = self._constant(index, held_out=held_out)
         given = np.repeat(
             [column.name in condition for column in self.layout.static],
             [column.block.channels for column in self.layout.static],
@@ -249,6 +280,14 @@ class PreparedSeries:
             static=static[:, ~given],
             condition=static[:, given],
         )
+
+    def _constant(self, index: WindowIndex, *, held_out: bool) -> NDArray[np.float32]:
+        """Shape (N, static channels) of windows, levels included."""
+        segments = self.static[len(self.segments) :] if held_out else self.static
+        parts = [(segments, index.segments), (self.levels, index.starts)]
+        # `take` on no column walks through all windows.
+        found = [np.take(np.asarray(part), rows, axis=0) for part, rows in parts if part.shape[1]]
+        return np.concatenate(found, axis=1) if found else np.empty((len(index.starts), 0), dtype=np.float32)
 
     def _array(self, name: str) -> NDArray[Any]:
         try:

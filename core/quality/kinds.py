@@ -3,73 +3,123 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 from numpy.typing import NDArray
 
-from core.catalog import DatasetConfig
-from core.prepare.cells import category_problem, changes, coded, kind_of
-from core.prepare.columns import Roles, is_numeric
-from core.prepare.rows import series_codes
-from core.quality.checks import Check, first_rows
-from core.quality.rules import CATEGORIES
+from core.prepare.rows.cells import both_of, distinct, not_binary, too_many, wrong_type
+from core.prepare.rows.columns import is_numeric
+from core.quality.checks import MAX_BAD_ROWS, BadRow, Check, counted, shown
+from core.quality.chunks import Chunk
+from core.quality.plan import CATEGORIES, Plan
+from core.quality.statistics import MOST_VALUES, ColumnStatistics
 
 
-def check_kinds(dataset: DatasetConfig, table: pa.Table, roles: Roles) -> Iterator[Check]:
-    """Binary, categorical and static columns; static ones only where every row names its series."""
-    series = _series(table, roles)
-    places = table.num_rows if series is None else int(series.max(initial=0)) + 1
-    for name in (*roles.features, *roles.static):
-        kind = kind_of(dataset, name, table.schema.field(name).type)
-        problem = None
-        if kind in CATEGORIES:
-            count = places if name in roles.static else table.num_rows
-            problem = category_problem(table[name], kind, count)
-            yield Check(
-                f"{kind} values",
-                name,
-                "critical",
-                success=problem is None,
-                expected="two values, or 0 and 1"
-                if kind == "binary"
-                else "categories that occur again and again",
-                found=problem or "as expected",
-            )
-        if name in roles.static and series is not None and problem is None:
-            yield _constant(table, name, series, roles.series)
+def check_kinds(plan: Plan, statistics: dict[str, ColumnStatistics], places: int) -> Iterator[Check]:
+    """Whether the values of binary and categorical columns can be those.
+
+    Args:
+        plan: The columns.
+        statistics: By column, with the values of these.
+        places: Number of series, of which a static column has one cell each.
+    """
+    for name, kind in plan.kinds.items():
+        if kind not in CATEGORIES:
+            continue
+        seen = statistics[name]
+        problem = _problem(seen, kind, places if name in plan.roles.static else seen.rows)
+        yield Check(
+            f"{kind} values",
+            name,
+            "critical",
+            success=problem is None,
+            expected="two values, or 0 and 1" if kind == "binary" else "categories that occur again and again",
+            found=problem or "as expected",
+        )
 
 
-def _series(table: pa.Table, roles: Roles) -> NDArray[np.int64] | None:
-    """Number of each row's series, shape (rows,), or None where some rows name none."""
-    if roles.series is None:
-        return np.zeros(table.num_rows, dtype=np.int64)
-    if roles.series not in table.column_names or table[roles.series].null_count:
-        return None
-    return series_codes(table[roles.series])
+def _problem(seen: ColumnStatistics, kind: Any, places: int) -> str | None:
+    if problem := wrong_type(seen.kind, kind):
+        return problem
+    values = sorted(value for value in seen.values if not _infinite(value))
+    if seen.too_many_values:
+        return (
+            f"it has more than {MOST_VALUES:,} different values: call the column `continuous` if it holds "
+            "quantities, or `drop` it"
+        )
+    if kind == "binary":
+        return None if both_of(values) else not_binary(values)
+    return too_many(len(values), places)
 
 
-def _constant(table: pa.Table, name: str, series: NDArray[np.int64], names: str | None) -> Check:
-    column = table[name]
-    usable = is_numeric(column.type) or pa.types.is_string(column.type)
-    # What is neither is refused by its kind already.
-    changed = changes(coded(column)[1], series) if usable else np.zeros(len(column), dtype=bool)
-    count = int(changed.sum())
-    return Check(
-        "constant in each series",
-        name,
-        "critical",
-        success=count == 0,
-        expected="one value in all rows of a series",
-        found=f"{count:,} rows differ from the first of their series" if count else "as expected",
-        unexpected=count,
-        rows=first_rows(changed, lambda row: _shown(table, name, row, names)),
-        advice="mend them, or give the column a role that may change (categorical, binary, continuous)"
-        if count
-        else "",
-    )
+def _infinite(value: Any) -> bool:
+    # Named by row by the rule on infinite cells.
+    return isinstance(value, float) and not np.isfinite(value)
 
 
-def _shown(table: pa.Table, name: str, row: int, series: str | None) -> str:
-    value = table[name][row].as_py()
-    return f"{value!r}" if series is None else f"{value!r} in series {table[series][row].as_py()!r}"
+class Constancy:
+    """Whether a static column has one value in all rows of a series.
+
+    Args:
+        name: The column.
+        series: Column that names the series, if any.
+        count: Number of series.
+    """
+
+    def __init__(self, name: str, series: str | None, count: int) -> None:
+        self.name = name
+        self.series = series
+        self.first = np.zeros(count, dtype=np.uint64)
+        self.known = np.zeros(count, dtype=bool)
+        self.changed = 0
+        self.rows: list[BadRow] = []
+
+    def update(self, chunk: Chunk, codes: NDArray[Any], kept: NDArray[np.bool_] | None = None) -> None:
+        """Add the rows of a chunk, the numbers of whose series are `codes`; of them those `kept` alone."""
+        rows = np.arange(len(chunk)) if kept is None else np.flatnonzero(kept)
+        values, codes = _hashes(chunk, self.name)[rows], codes[rows]
+        present, place = np.unique(codes, return_index=True)
+        fresh = ~self.known[present]
+        self.first[present[fresh]] = values[place[fresh]]
+        self.known[present] = True
+        changed = rows[values != self.first[codes]]
+        self.changed += len(changed)
+        for row in changed[: MAX_BAD_ROWS - len(self.rows)].tolist():
+            self.rows.append(BadRow(chunk.start + row + 1, self._shown(chunk, row)))
+
+    def check(self) -> Check:
+        """What was found."""
+        rows = f"{counted(self.changed, 'row')} differ{'s' * (self.changed == 1)}"
+        return Check(
+            "constant in each series",
+            self.name,
+            "critical",
+            success=self.changed == 0,
+            expected="one value in all rows of a series",
+            found=f"{rows} from the first of their series" if self.changed else "as expected",
+            unexpected=self.changed,
+            rows=tuple(self.rows),
+            advice="mend them, or give the column a role that may change (categorical, binary, continuous)"
+            if self.changed
+            else "",
+        )
+
+    def _shown(self, chunk: Chunk, row: int) -> str:
+        value = chunk.table[self.name][row].as_py()
+        place = "" if self.series is None else f" in series {chunk.table[self.series][row].as_py()!r}"
+        return shown(f"{value!r}{place}")
+
+
+def _hashes(chunk: Chunk, name: str) -> NDArray[np.uint64]:
+    """Shape (rows,): one number for each value of a column, another for missing cells."""
+    column = chunk.table[name]
+    if is_numeric(column.type):
+        # -0.0 is 0.0, and NaN, which here is every missing cell, has one pattern.
+        values = np.where(chunk.missing(name), np.nan, chunk.floats(name) + 0.0)
+        return np.asarray(values.view(np.uint64))
+    texts, places = distinct(column)
+    hashes = pd.util.hash_array(np.array([*map(str, texts), ""], dtype=object), categorize=False)
+    hashes[-1] = 0
+    return np.asarray(hashes[places])

@@ -1,264 +1,264 @@
-"""The suite of a dataset: what its rows must satisfy by its catalogue entry and by what the pipeline needs."""
+"""What every row must satisfy by itself, by the catalogue entry and by what the pipeline needs."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from core.catalog import Bounds, DatasetConfig, Relation
-from core.prepare.cells import kind_of
-from core.prepare.columns import Roles, as_floats, is_numeric, mend_text, not_numbers
-from core.prepare.stamps import Stamps
-from core.quality.checks import Rule, Severity
-from core.quality.keys import cell_rule, key_rules, null_mask
+from core.prepare.time.stamps import Stamps
+from core.quality.checks import CellRule, Screen, Severity, of_cell, severity_of, shown
+from core.quality.chunks import Chunk
+from core.quality.plan import PRESENT, READS, Plan, as_presence
+from core.quality.screens import BETWEEN, EXACT, FINITE, LARGEST, ORDERED, THERE, WHOLE
 
-_NUMBER_TYPES = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"]
-_LARGEST = float(np.finfo(np.float64).max)
-# From 2^53 on float64 no longer tells neighbouring integers apart.
-_EXACT = 2**53 - 1
-CATEGORIES = ("binary", "categorical")
 _BROKEN = {"<": operator.ge, "<=": operator.gt, ">": operator.le, ">=": operator.lt}
 
 
-class Suite:
-    """Rules of a table, with the frame that Great Expectations sees.
+def cell_rules(plan: Plan) -> list[CellRule]:
+    """Every rule on cells that can be checked."""
+    return [
+        *(_numbers(plan, name) for name in plan.not_numbers),
+        *(rule for name in plan.features for rule in _of_feature(plan, name)),
+        *_ranges(plan),
+        *_relations(plan),
+        *_keys(plan),
+    ]
 
-    The frame holds features as float64 (text stays text), the series column, and the time column as parsed.
 
-    Args:
-        dataset: What must hold.
-        table: The rows.
-        time: The time column, if any.
-        stamps: Its stamps.
-        roles: What the columns are for.
-    """
+def _of_feature(plan: Plan, name: str) -> Iterator[CellRule]:
+    yield _not_null(plan, name)
+    if name in plan.numbers:
+        if name not in plan.not_numbers:
+            yield _finite(name)
+        if plan.kinds[name] == "continuous" and pa.types.is_integer(plan.schema.field(name).type):
+            yield _exact(plan, name)
 
-    def __init__(
-        self,
-        dataset: DatasetConfig,
-        table: pa.Table,
-        time: str | None,
-        stamps: Stamps | None,
-        roles: Roles,
-    ) -> None:
-        self.dataset = dataset
-        self.table = table
-        self.time = time
-        self.stamps = stamps
-        self.roles = roles
-        self.features = (*roles.features, *roles.static)
-        asked = [name for name in expected_columns(dataset) if name in table.column_names and name != time]
-        self.checked = tuple(dict.fromkeys([*self.features, *asked]))
-        self.kinds = {
-            name: kind_of(dataset, name, table.schema.field(name).type)
-            for name in self.checked
-            if name in self.features
-        }
-        self.numbers = {
-            name: as_floats(table[name]) for name in self.checked if is_numeric(table.schema.field(name).type)
-        }
 
-    def frame(self) -> pd.DataFrame:
-        """What the rules are checked on, one row per row of the table."""
-        columns: dict[str, object] = {}
-        for name in self.checked:
-            columns[name] = self.numbers[name] if name in self.numbers else self.table[name].to_pandas()
-        for name in self._needed():
-            if name not in columns and name in self.table.column_names:
-                columns[name] = self.table[name].to_pandas()
-        if self.time is not None and self.stamps is not None:
-            columns[self.time] = self.stamps.labels
-        return pd.DataFrame(columns)
+def _numbers(plan: Plan, name: str) -> CellRule:
+    return CellRule(
+        "numbers",
+        name,
+        "critical",
+        "a column of numbers",
+        "ExpectColumnValuesToNotBeNull",
+        {"column": plan.aside(name, READS)},
+        screen=THERE,
+        cells=lambda chunk: (as_presence(chunk.no_number(name)),),
+        bad=lambda chunk: chunk.no_number(name),
+        show=lambda chunk, row: shown(repr(chunk.table[name][row].as_py())),
+        excludable=pa.types.is_string(plan.schema.field(name).type),
+        suspect=True,
+    )
 
-    def rules(self, absent: list[str]) -> list[Rule]:
-        """Every rule that can be checked; `absent` names columns that the dataset needs and are not there."""
-        return [
-            self._row_count(),
-            *(self._exists(name, there=name not in absent) for name in self._needed()),
-            *(self._numeric(name) for name in self.checked if self.kinds.get(name) not in CATEGORIES),
-            *(rule for name in self.features for rule in self._of_feature(name)),
-            *self._ranges(),
-            *self._relations(),
-            *key_rules(self.table, self.dataset.series, self.time, self.stamps),
-        ]
 
-    def _needed(self) -> list[str]:
-        return needed_columns(self.dataset, self.time)
+def _not_null(plan: Plan, name: str) -> CellRule:
+    policy = plan.dataset.missing.policy
+    static = name in plan.roles.static
+    refuse = policy == "refuse" or (static and policy != "mask")
+    advice = "fill them in, or choose missing.policy=drop_row, forward_fill, interpolate or mask"
+    if static:
+        advice = "fill them in, choose missing.policy=mask, or drop the column"
+    mended = f"mended at preparation by missing.policy={policy}"
+    if policy == "mask":
+        mended = "kept as missing (missing.policy=mask): the generator learns where cells are missing"
+    return _cell_rule(
+        "missing values",
+        name,
+        "critical" if refuse else severity_of(plan.dataset, "missing values", "warning"),
+        "a value in every row",
+        "ExpectColumnValuesToNotBeNull",
+        {"column": plan.aside(name, PRESENT)} if name in plan.not_numbers else {},
+        lambda chunk: chunk.missing(name),
+        advice if refuse else mended,
+        screen=THERE,
+        cells=lambda chunk: (as_presence(chunk.missing(name)),),
+        bad_row=refuse,
+    )
 
-    def _row_count(self) -> Rule:
-        least = max(1, self.dataset.expectations.min_rows)
-        return Rule(
-            "rows",
-            None,
+
+def _finite(name: str) -> CellRule:
+    return _cell_rule(
+        "finite",
+        name,
+        "critical",
+        "no infinite value",
+        "ExpectColumnValuesToBeBetween",
+        {"min_value": -LARGEST, "max_value": LARGEST},
+        lambda chunk: np.isinf(chunk.floats(name)),
+        "mend the cells, or leave them empty and choose a missing.policy",
+        screen=FINITE,
+        bad_row=True,
+    )
+
+
+def _exact(plan: Plan, name: str) -> CellRule:
+    severity = severity_of(plan.dataset, "exact in float64", "warning")
+    return _cell_rule(
+        "exact in float64",
+        name,
+        severity,
+        "integers smaller than 2^53 in size",
+        "ExpectColumnValuesToBeBetween",
+        {"min_value": -EXACT, "max_value": EXACT},
+        lambda chunk: np.abs(chunk.floats(name)) > EXACT,
+        "larger integers are rounded; subtract an offset if their last digits matter",
+        screen=WHOLE,
+        bad_row=severity == "critical",
+    )
+
+
+def _ranges(plan: Plan) -> Iterator[CellRule]:
+    for name, bounds in plan.dataset.expectations.ranges.items():
+        if name in plan.numbers and (bounds.min is not None or bounds.max is not None):
+            yield _range(plan.dataset, name, bounds)
+
+
+def _range(dataset: DatasetConfig, name: str, bounds: Bounds) -> CellRule:
+    low = -np.inf if bounds.min is None else bounds.min
+    high = np.inf if bounds.max is None else bounds.max
+    return _cell_rule(
+        "range",
+        name,
+        severity_of(dataset, "range", "critical"),
+        _bounds_text(bounds),
+        "ExpectColumnValuesToBeBetween",
+        {"min_value": bounds.min, "max_value": bounds.max},
+        lambda chunk: (chunk.floats(name) < low) | (chunk.floats(name) > high),
+        "mend the cells or expectations.ranges",
+        screen=BETWEEN,
+        cells=lambda chunk: (
+            chunk.floats(name),
+            np.full(len(chunk), low, dtype=np.float64),
+            np.full(len(chunk), high, dtype=np.float64),
+        ),
+        bad_row=True,
+    )
+
+
+def _relations(plan: Plan) -> Iterator[CellRule]:
+    for text in plan.dataset.expectations.relations:
+        relation = Relation.parse(text)
+        if relation.left in plan.numbers and relation.right in plan.numbers:
+            yield _relation(plan.dataset, text, relation)
+
+
+def _relation(dataset: DatasetConfig, text: str, relation: Relation) -> CellRule:
+    larger, smaller = relation.left, relation.right
+    if relation.operator.startswith("<"):
+        larger, smaller = smaller, larger
+
+    def bad(chunk: Chunk) -> NDArray[np.bool_]:
+        sides = chunk.floats(relation.left), chunk.floats(relation.right)
+        return np.asarray(_BROKEN[relation.operator](*sides))
+
+    return CellRule(
+        "relation",
+        text,
+        severity_of(dataset, "relation", "critical"),
+        text,
+        "ExpectColumnPairValuesAToBeGreaterThanB",
+        {
+            "column_A": larger,
+            "column_B": smaller,
+            "or_equal": relation.operator.endswith("="),
+            "ignore_row_if": "either_value_is_missing",
+        },
+        advice="mend the cells or expectations.relations",
+        screen=ORDERED[relation.operator.endswith("=")],
+        cells=lambda chunk: (chunk.floats(larger), chunk.floats(smaller)),
+        bad=bad,
+        show=lambda chunk, row: (
+            f"{chunk.floats(relation.left)[row]:g} and {chunk.floats(relation.right)[row]:g}"
+        ),
+        excludable=True,
+        suspect=True,
+    )
+
+
+def _keys(plan: Plan) -> Iterator[CellRule]:
+    """A series' name and a readable stamp in every row: without them no row has a place."""
+    series, time, stamps = plan.roles.series, plan.roles.time, plan.stamps
+    if series is not None and series in plan.schema.names:
+        yield CellRule(
+            "series names",
+            series,
             "critical",
-            f"at least {least:,} rows",
-            "ExpectTableRowCountToBeBetween",
-            {"min_value": least},
-            advice="bring more data or lower expectations.min_rows",
-        )
-
-    def _exists(self, name: str, *, there: bool) -> Rule:
-        names = ", ".join(self.table.column_names)
-        return Rule(
-            "column exists",
-            name,
-            "critical",
-            "the column is there",
-            "ExpectColumnToExist",
-            {"column": name},
-            advice="" if there else f"the data have {names}; mend the dataset's YAML or the data",
-        )
-
-    def _of_feature(self, name: str) -> Iterator[Rule]:
-        policy = self.dataset.missing.policy
-        yield self._not_null(name, policy == "refuse" or (name in self.roles.static and policy != "mask"))
-        if self.kinds[name] in CATEGORIES:
-            yield self._varies(name)
-        elif name in self.numbers:
-            yield self._finite(name)
-            yield self._varies(name)
-            if pa.types.is_integer(self.table.schema.field(name).type):
-                yield self._exact(name)
-
-    def _numeric(self, name: str) -> Rule:
-        column = self.table[name]
-        text = name not in self.numbers
-        return Rule(
-            "numbers",
-            name,
-            "critical",
-            "a column of numbers",
-            "ExpectColumnValuesToBeInTypeList",
-            {"column": name, "type_list": _NUMBER_TYPES},
-            bad=not_numbers(column) if text else None,
-            cells=lambda row: repr(column[row].as_py()),
-            advice=mend_text(column, name) if text else "",
-        )
-
-    def _not_null(self, name: str, refuse: bool) -> Rule:
-        missing = np.isnan(self.numbers[name]) if name in self.numbers else null_mask(self.table[name])
-        policy = self.dataset.missing.policy
-        severity: Severity = "critical" if refuse else "warning"
-        advice = "fill them in, or choose missing.policy=drop_row, forward_fill or mask"
-        if name in self.roles.static:
-            advice = "fill them in, choose missing.policy=mask, or drop the column"
-        mended = f"mended at preparation by missing.policy={policy}"
-        if policy == "mask":
-            mended = "kept as missing (missing.policy=mask): the generator learns where cells are missing"
-        return cell_rule(
-            self.table,
-            "no missing values",
-            name,
-            severity,
-            "a value in every row",
+            "the name of a series in every row",
             "ExpectColumnValuesToNotBeNull",
-            {},
-            missing,
-            advice if refuse else mended,
+            {"column": series},
+            advice="fill them in or take the rows out",
+            screen=THERE,
+            cells=lambda chunk: (as_presence(chunk.missing(series)),),
+            bad=lambda chunk: chunk.missing(series),
+            show=of_cell(series),
+            suspect=True,
         )
-
-    def _finite(self, name: str) -> Rule:
-        return cell_rule(
-            self.table,
-            "finite",
-            name,
-            "critical",
-            "no infinite value",
-            "ExpectColumnValuesToBeBetween",
-            {"min_value": -_LARGEST, "max_value": _LARGEST},
-            np.isinf(self.numbers[name]),
-            "mend the cells, or leave them empty and choose a missing.policy",
-        )
-
-    def _varies(self, name: str) -> Rule:
-        return Rule(
-            "varies",
-            name,
-            "warning",
-            "at least 2 different values",
-            "ExpectColumnUniqueValueCountToBeBetween",
-            {"column": name, "min_value": 2},
-            advice=f"a constant column teaches nothing; leave it out with `columns: {{{name}: drop}}`",
-        )
-
-    def _exact(self, name: str) -> Rule:
-        return cell_rule(
-            self.table,
-            "exact in float64",
-            name,
-            "warning",
-            "integers smaller than 2^53 in size",
-            "ExpectColumnValuesToBeBetween",
-            {"min_value": -_EXACT, "max_value": _EXACT},
-            np.abs(self.numbers[name]) > _EXACT,
-            "larger integers are rounded; subtract an offset if their last digits matter",
-        )
-
-    def _ranges(self) -> Iterator[Rule]:
-        for name, bounds in self.dataset.expectations.ranges.items():
-            if name in self.numbers and (bounds.min is not None or bounds.max is not None):
-                yield self._range(name, bounds)
-
-    def _range(self, name: str, bounds: Bounds) -> Rule:
-        values = self.numbers[name]
-        low = -np.inf if bounds.min is None else bounds.min
-        high = np.inf if bounds.max is None else bounds.max
-        return cell_rule(
-            self.table,
-            "range",
-            name,
-            "critical",
-            _bounds_text(bounds),
-            "ExpectColumnValuesToBeBetween",
-            {"min_value": bounds.min, "max_value": bounds.max},
-            (values < low) | (values > high),
-            "mend the cells or expectations.ranges",
-        )
-
-    def _relations(self) -> Iterator[Rule]:
-        for text in self.dataset.expectations.relations:
-            relation = Relation.parse(text)
-            if relation.left in self.numbers and relation.right in self.numbers:
-                yield self._relation(text, relation)
-
-    def _relation(self, text: str, relation: Relation) -> Rule:
-        left, right = self.numbers[relation.left], self.numbers[relation.right]
-        larger, smaller = relation.left, relation.right
-        if relation.operator.startswith("<"):
-            larger, smaller = smaller, larger
-        return Rule(
-            "relation",
-            text,
-            "critical",
-            text,
-            "ExpectColumnPairValuesAToBeGreaterThanB",
-            {
-                "column_A": larger,
-                "column_B": smaller,
-                "or_equal": relation.operator.endswith("="),
-                "ignore_row_if": "either_value_is_missing",
-            },
-            bad=np.asarray(_BROKEN[relation.operator](left, right)),
-            cells=lambda row: f"{left[row]:g} and {right[row]:g}",
-            advice="mend the cells or expectations.relations",
-        )
+    if time is not None and stamps is not None:
+        yield _readable(time, stamps)
 
 
-def needed_columns(dataset: DatasetConfig, time: str | None) -> list[str]:
-    """Columns that the dataset's time, series, roles and expectations name, sorted."""
-    named = {*dataset.columns, *expected_columns(dataset), time, dataset.time.column, dataset.series}
-    return sorted(name for name in named if name is not None)
+def _readable(time: str, stamps: Stamps) -> CellRule:
+    def bad(chunk: Chunk) -> NDArray[np.bool_]:
+        none = np.zeros(len(chunk), dtype=bool)
+        return none if chunk.unreadable is None else chunk.unreadable
+
+    def show(chunk: Chunk, row: int) -> str:
+        why = stamps.bad.get(chunk.start + row, "no time stamp")
+        return shown(f"{chunk.table[time][row].as_py()!r}: {why}")
+
+    return CellRule(
+        "time stamps",
+        time,
+        "critical",
+        "a readable time stamp in every row",
+        "ExpectColumnValuesToNotBeNull",
+        {"column": time},
+        advice="write stamps as 2019-04-09 or 2019-04-09T17:30:00+00:00, or say what they are by time.format, "
+        "time.unit, time.day_first or time.timezone",
+        screen=THERE,
+        cells=lambda chunk: (as_presence(bad(chunk)),),
+        bad=bad,
+        show=show,
+        suspect=True,
+    )
 
 
-def expected_columns(dataset: DatasetConfig) -> list[str]:
-    """Columns that the dataset's expectations name, sorted."""
-    relations = [Relation.parse(text) for text in dataset.expectations.relations]
-    sides = {side for relation in relations for side in (relation.left, relation.right)}
-    return sorted({*dataset.expectations.ranges, *sides})
+def _cell_rule(
+    name: str,
+    column: str,
+    severity: Severity,
+    expected: str,
+    expectation: str,
+    arguments: dict[str, Any],
+    bad: Callable[[Chunk], NDArray[np.bool_]],
+    advice: str,
+    *,
+    screen: Screen,
+    cells: Callable[[Chunk], tuple[NDArray[Any], ...]] | None = None,
+    bad_row: bool,
+) -> CellRule:
+    """A rule on one column; `bad_row`: rows that break it go to quarantine, and may be left out."""
+    return CellRule(
+        name,
+        column,
+        severity,
+        expected,
+        expectation,
+        {"column": column, **arguments},
+        advice=advice,
+        screen=screen,
+        cells=cells or (lambda chunk: (chunk.floats(column),)),
+        bad=bad,
+        show=of_cell(column),
+        excludable=bad_row,
+        suspect=bad_row,
+    )
 
 
 def _bounds_text(bounds: Bounds) -> str:

@@ -1,18 +1,4 @@
-"""Where data come from: files, the tables of `arch`, simulations; and their immutable snapshots."""
+"""Where data come from: files, tables, queries, simulations; and their immutable snapshots.
 
-from __future__ import annotations
-
-from core.sources.load import Loaded, load_table, read_source
-from core.sources.resolve import Resolved, resolve_dataset
-from core.sources.snapshots import snapshot, table_digest, table_from_snapshot
-
-__all__ = [
-    "Loaded",
-    "Resolved",
-    "load_table",
-    "read_source",
-    "resolve_dataset",
-    "snapshot",
-    "table_digest",
-    "table_from_snapshot",
-]
+Import from the modules: `core.prepare` needs `core.sources.stored`, and `core.sources.infer` needs it.
+"""

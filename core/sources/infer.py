@@ -1,10 +1,12 @@
-"""What a data file says about itself: delimiter, time column, calendar or frequency."""
+"""What a data file says about itself: delimiter, decimal mark, time column, calendar or frequency."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePath
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -12,21 +14,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from core.catalog import DatasetConfig, FileSource, TimeConfig
-from core.prepare.calendars import calendar_sessions
-from core.prepare.columns import guess_time, is_numeric, not_numbers, only_decimal_commas
-from core.prepare.stamps import label, read_stamps
-from core.prepare.timeline import DAY, infer_frequency, most_common_step, wall_clock
-from core.sources.csv_file import CSV_ENDINGS
-from core.sources.load import Loaded, read_source
-from core.sources.parquet_file import PARQUET_ENDINGS
+from core.prepare.rows.columns import guess_time, is_numeric, not_numbers, only_decimal_commas
+from core.prepare.time.calendars import calendar_sessions
+from core.prepare.time.frequency import DAY, infer_frequency, most_common_step
+from core.prepare.time.stamps import label, read_stamps
+from core.prepare.time.zones import wall_clock
+from core.sources.load import ENDINGS, file_rows
+from core.sources.remote import is_remote, local_copy
+from core.sources.rows import RowSource, TypesChangedError
 
 CALENDAR = "XNYS"
 MIN_MATCH = 0.995
+HEAD_ROWS = 100_000
 _MAX_NAME = 64
 
 
-def infer_dataset(path: Path) -> tuple[DatasetConfig, tuple[str, ...]]:
-    """Describe a file that no YAML describes; nothing is dropped or mended for it.
+def infer_dataset(place: str) -> tuple[DatasetConfig, tuple[str, ...]]:
+    """Describe a file, a folder of Parquet files or a URL that no YAML describes, by its first 100,000 rows.
+
+    Nothing is dropped or mended for it.
 
     Returns:
         The dataset, and one sentence for each inference.
@@ -34,21 +40,47 @@ def infer_dataset(path: Path) -> tuple[DatasetConfig, tuple[str, ...]]:
     Raises:
         ConfigError: there is no such file.
         DataError: it cannot be read.
+        SourceError: its server could not be reached.
     """
-    dataset = DatasetConfig(name=slug(path), source=FileSource(path=str(path.resolve())))
+    path = place if is_remote(place) else str(Path(place).expanduser().resolve())
+    source = FileSource(path=path)
+    dataset = DatasetConfig(name=slug(PurePath(urlsplit(path).path)), source=source)
     notes = [f"The dataset is called {dataset.name!r}, after the file."]
-    loaded = read_source(dataset)
-    dataset, loaded, reader_notes = _reader(dataset, loaded)
-    time, time_notes = infer_time(loaded.table)
-    notes += [*reader_notes, *(f"In the file, {note}" for note in loaded.notes), *time_notes]
-    notes += _text_notes(loaded.table, time.column)
-    return dataset.model_copy(update={"time": time}), tuple(notes)
+    with local_copy(source, None) as local:
+        table, rows = _first_rows(local, source)
+        delimiter = rows.reader.get("delimiter")
+        if delimiter is not None:
+            notes.append(f"Cells are separated by {delimiter!r}.")
+            source = source.model_copy(update={"delimiter": delimiter})
+        if delimiter not in (None, ",") and only_decimal_commas(table):
+            notes.append("The decimal mark is a comma.")
+            source = source.model_copy(update={"decimal": ","})
+            table, rows = _first_rows(local, source)
+    if len(table) >= HEAD_ROWS:
+        notes.append(f"What follows is found from the first {len(table):,} rows.")
+    time, time_notes = infer_time(table)
+    notes += [*(f"In the file, {note}" for note in rows.notes), *time_notes]
+    notes += _text_notes(table, time.column)
+    return dataset.model_copy(update={"source": source, "time": time}), tuple(notes)
 
 
-def slug(path: Path) -> str:
+def _first_rows(local: Path, source: FileSource) -> tuple[pa.Table, RowSource]:
+    rows = file_rows(local, source)
+    while True:
+        found, count = [], 0
+        with suppress(TypesChangedError):
+            for table in rows.chunks():
+                found.append(table)
+                count += len(table)
+                if count >= HEAD_ROWS:
+                    break
+            return pa.concat_tables(found).slice(0, HEAD_ROWS), rows
+
+
+def slug(path: PurePath) -> str:
     """A dataset's name made of a file's: lower-case letters, digits, - and _."""
     stem = path.name
-    for ending in sorted([*CSV_ENDINGS, *PARQUET_ENDINGS], key=len, reverse=True):
+    for ending in sorted(ENDINGS, key=len, reverse=True):
         if stem.lower().endswith(ending):
             stem = stem[: -len(ending)]
             break
@@ -110,21 +142,6 @@ def _regular(name: str, ns: NDArray[np.int64], timezone: str | None) -> tuple[Ti
     share = float((positive == usual).mean()) if len(positive) else 0.0
     note = f"Its most common step is {frequency} ({share:.1%} of steps): a longer one is a gap."
     return TimeConfig(column=name, frequency=frequency), note
-
-
-def _reader(dataset: DatasetConfig, loaded: Loaded) -> tuple[DatasetConfig, Loaded, list[str]]:
-    """The dataset with the reader's options as found, read again if the decimal mark is a comma."""
-    if loaded.reader["format"] == "parquet":
-        return dataset, loaded, []
-    delimiter = loaded.reader["delimiter"]
-    notes = [f"Cells are separated by {delimiter!r}."]
-    update = {"delimiter": delimiter}
-    if delimiter != "," and only_decimal_commas(loaded.table):
-        update["decimal"] = ","
-        notes.append("The decimal mark is a comma.")
-    source = dataset.source.model_copy(update=update)
-    found = dataset.model_copy(update={"source": source})
-    return found, read_source(found) if "decimal" in update else loaded, notes
 
 
 def _text_notes(table: pa.Table, time: str | None) -> list[str]:

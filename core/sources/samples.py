@@ -1,8 +1,9 @@
-"""Tables that need no file: price tables of the package `arch`, and simulated sine waves."""
+"""Tables that need no file: those that packages carry, and simulated sine waves."""
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,48 @@ def arch_table(name: str) -> pa.Table:
     frame: pd.DataFrame = importlib.import_module(f"arch.data.{name}").load()
     frame = frame.rename_axis(index="Date").reset_index()
     return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+
+
+def sample_table(name: str) -> pa.Table:
+    """A real multivariate table that a package carries.
+
+    Returns:
+        `motions`, `vowels`: `series` (int64, training series first), `activity` or `speaker` (text, one value a
+        series), and the sensor's columns, one row per step; `macro`: `quarter` (its first day), then rates and
+        amounts.
+    """
+    if name == "macro":
+        return _macro()
+    folder, label = {"motions": ("BasicMotions", "activity"), "vowels": ("JapaneseVowels", "speaker")}[name]
+    sktime = Path(importlib.import_module("sktime").__file__ or "")
+    files = [sktime.parent / "datasets" / "data" / folder / f"{folder}_{part}.ts" for part in ("TRAIN", "TEST")]
+    return _time_series(files, label)
+
+
+def _macro() -> pa.Table:
+    frame: pd.DataFrame = importlib.import_module("statsmodels.datasets").macrodata.load_pandas().data
+    months = frame.pop("quarter").astype(int) * 3 - 2
+    years = frame.pop("year").astype(int)
+    quarter = pd.to_datetime({"year": years, "month": months, "day": 1}).dt.date
+    frame.insert(0, "quarter", quarter)
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+
+
+def _time_series(files: list[Path], label: str) -> pa.Table:
+    """Series of `.ts` files: a line each, dimensions and at last the label between colons."""
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    below = (line for line in lines if line and not line.startswith(("@", "#")))
+    split = [line.strip().split(":") for line in below]
+    values = [np.array([dimension.split(",") for dimension in parts[:-1]], dtype=np.float64) for parts in split]
+    lengths = [series.shape[1] for series in values]
+    cells = np.concatenate(values, axis=1)
+    return pa.table(
+        {
+            "series": np.repeat(np.arange(len(values), dtype=np.int64), lengths),
+            label: pa.array(np.repeat([parts[-1] for parts in split], lengths).tolist(), pa.string()),
+            **{f"dim_{position}": column for position, column in enumerate(cells)},
+        }
+    )
 
 
 def sine_table(source: SineSource) -> pa.Table:

@@ -3,127 +3,144 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from core.catalog import DatasetConfig, FileSource
-from core.errors import StorageError
+from core.catalog import DatasetConfig
 from core.handles import SnapshotRef
-from core.lake import build_once, file_digest, write_json
-from core.sources.load import Loaded, read_source
+from core.lake import code_digest, content_digest, file_digest, publish, workspace, write_atomically, write_json
+from core.sources.digest import regroup
+from core.sources.load import open_source
+from core.sources.parts import Parts, newest
+from core.sources.rows import RowSource, TypesChangedError
+from core.sources.span import time_span
+from core.sources.stored import StoredRows
 
 logger = logging.getLogger(__name__)
 
-_ROWS_PER_BATCH = 65_536
+Progress = Callable[[int, int | None], None]
+"""Called with how much is read, and of how much: bytes of files, rows of others; None if it is not known."""
+
+_READ = ".read"
 
 
-def snapshot(dataset: DatasetConfig, lake: Path) -> SnapshotRef:
+def snapshot(dataset: DatasetConfig, lake: Path, progress: Progress | None = None) -> SnapshotRef:
     """Copy a dataset's source into `lake/snapshots/<dataset>/<digest>/`, unless that content is there.
 
-    The folder holds `data.parquet` (the rows as loaded) and `manifest.json` (source, reader options, digest,
-    schema, rows, who took it in and when).
+    The folder holds the rows as Parquet files (see `core.sources.stored`) and `manifest.json`: source, reader
+    options, digests, schema, rows, who took it in and when. A file whose bytes were read before is not read
+    again. Where the source is the newest snapshot with further rows below it, the folder shares that one's
+    files and adds one of the further rows.
 
     Raises:
         ConfigError: the source does not exist.
         DataError: the source cannot be used; nothing is written then.
+        SourceError: the source could not be reached.
         StorageError: writing failed.
     """
-    loaded = read_source(dataset)
-    for note in loaded.notes:
+    parent = lake / "snapshots" / dataset.name
+    started = time.monotonic()
+    with open_source(dataset, lake) as source:
+        known = _read_before(parent, dataset, source)
+        if known is not None:
+            logger.info("%s: the file is the one of snapshot %s", dataset.name, known.name)
+            return _handle(known, reused=True)
+        while True:
+            try:
+                folder, reused = _take(parent, dataset, source, started, progress or _no_progress)
+                break
+            except TypesChangedError:
+                logger.info("%s: columns change type further down; reading once more", dataset.name)
+        _remember(parent, dataset, source, folder)
+    for note in source.notes:
         logger.warning("%s: %s", dataset.name, note)
-    table = loaded.table
-    digest = table_digest(table)
-    folder = lake / "snapshots" / dataset.name / digest[:16]
-
-    def build(temporary: Path) -> None:
-        pq.write_table(table, temporary / "data.parquet", compression="zstd")
-        write_json(temporary / "manifest.json", _manifest(dataset, loaded, digest))
-
-    reused = build_once(folder, build)
-    logger.info("%s: %d rows, snapshot %s%s", dataset.name, table.num_rows, digest[:16], " reused" * reused)
-    return SnapshotRef(
-        path=folder,
-        digest=digest,
-        reused=reused,
-        dataset=dataset.name,
-        rows=table.num_rows,
-        columns=tuple(table.column_names),
-    )
+    handle = _handle(folder, reused=reused)
+    logger.info("%s: %d rows, snapshot %s%s", dataset.name, handle.rows, folder.name, " reused" * reused)
+    return handle
 
 
-def table_from_snapshot(ref: SnapshotRef) -> pa.Table:
-    """The rows of a snapshot.
-
-    Raises:
-        StorageError: the file is missing or damaged.
-    """
-    path = ref.path / "data.parquet"
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise StorageError(
-            f"the snapshot {path} cannot be read: {error}; remove its folder and ingest the dataset again"
-        ) from error
-
-
-def table_digest(table: pa.Table) -> str:
-    """SHA-256, in hex, of names, types and cells, however the columns are cut into chunks.
-
-    Of each column, Arrow's stream format of its values that are there and of the mask of those that are not:
-    what lies in memory below a missing value differs between equal columns.
-    """
-    digest = hashlib.sha256()
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        digest.update(f"{name!r}:{column.type}:{len(column)};".encode())
-        for values in _canonical(column):
-            digest.update(_stream(values))
-    return digest.hexdigest()
+def _take(
+    parent: Path, dataset: DatasetConfig, source: RowSource, started: float, progress: Progress
+) -> tuple[Path, bool]:
+    """The snapshot's folder, and whether it was there."""
+    with ExitStack() as stack:
+        groups = regroup(source.chunks())
+        first = next(groups)
+        parts = Parts(first.schema, newest(parent), lambda: stack.enter_context(workspace(parent)))
+        for group in chain([first], groups):
+            parts.add(group)
+            progress(source.done, source.total)
+        temporary = parts.finish()
+        folder = parent / parts.digest[:16]
+        if temporary is None:
+            return folder, True
+        manifest = _manifest(dataset, source) | parts.manifest()
+        manifest["time"] = time_span(dataset, StoredRows(temporary, manifest))
+        write_json(temporary / "manifest.json", manifest | {"seconds": round(time.monotonic() - started, 3)})
+        return folder, publish(temporary, folder)
 
 
-def _canonical(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
-    # Booleans as bytes: the unused bits of a bit mask's last byte are not specified.
-    yield column.is_null().cast(pa.uint8())
-    present = column.drop_null()
-    yield present.cast(pa.uint8()) if pa.types.is_boolean(column.type) else present
-
-
-def _stream(values: pa.ChunkedArray) -> pa.Buffer:
-    array = values.combine_chunks()
-    sink = pa.BufferOutputStream()
-    table = pa.table({"": array})
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=_ROWS_PER_BATCH)
-    return sink.getvalue()
-
-
-def _manifest(dataset: DatasetConfig, loaded: Loaded, digest: str) -> dict[str, Any]:
+def _manifest(dataset: DatasetConfig, source: RowSource) -> dict[str, Any]:
     manifest: dict[str, Any] = {
         "dataset": dataset.name,
         "source": dataset.source.model_dump(mode="json"),
-        "reader": loaded.reader,
-        "notes": list(loaded.notes),
-        "sha256": digest,
-        "rows": loaded.table.num_rows,
-        "schema": {field.name: str(field.type) for field in loaded.table.schema},
+        "reader": source.reader,
+        "notes": list(source.notes),
         "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "ingested_by": user_name(),
     }
-    if isinstance(dataset.source, FileSource):
-        path = Path(dataset.source.path).expanduser()
-        try:
-            manifest["file"] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-        except OSError as error:
-            raise StorageError(f"{path} went away while it was taken in: {error}") from error
+    if source.key is not None:
+        manifest["file"] = {"bytes": source.total, "sha256": source.key}
     return manifest
+
+
+def _handle(folder: Path, *, reused: bool) -> SnapshotRef:
+    manifest = StoredRows.of(folder).manifest
+    return SnapshotRef(
+        path=folder,
+        digest=manifest["sha256"],
+        reused=reused,
+        dataset=manifest["dataset"],
+        rows=manifest["rows"],
+        columns=tuple(manifest["schema"]),
+    )
+
+
+def _read_before(parent: Path, dataset: DatasetConfig, source: RowSource) -> Path | None:
+    """The snapshot that this file gave when it was read with these options by this code."""
+    path = source.path
+    if path is None or not any((parent / _READ).glob(f"{source.total}-*")):
+        return None
+    source.key = source.key or file_digest(path)
+    mark = _mark(parent, dataset, source)
+    folder = parent / mark.read_text(encoding="ascii") if mark.is_file() else None
+    return folder if folder is not None and (folder / "manifest.json").is_file() else None
+
+
+def _remember(parent: Path, dataset: DatasetConfig, source: RowSource, folder: Path) -> None:
+    if source.path is not None:
+        mark = _mark(parent, dataset, source)
+        mark.parent.mkdir(exist_ok=True)
+        write_atomically(mark, folder.name)
+
+
+def _mark(parent: Path, dataset: DatasetConfig, source: RowSource) -> Path:
+    options = dataset.source.model_dump(mode="json", exclude={"path", "fetch"})
+    key = content_digest(
+        options=options, reader=source.reader, sha256=source.key, code=code_digest("sources", "catalog")
+    )
+    return parent / _READ / f"{source.total}-{key[:32]}"
+
+
+def _no_progress(done: int, total: int | None) -> None:
+    pass
 
 
 def user_name() -> str:

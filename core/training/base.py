@@ -17,7 +17,7 @@ from core.errors import ConfigError
 from core.generators.base import Phase
 from core.generators.module import Margins, TorchGenerator
 from core.networks.dropout import give_generator
-from core.prepare.layout import WindowArrays
+from core.prepare.channels.layout import WindowArrays
 from core.prepare.series import Windows
 from core.training.averaging import Average
 from core.training.batches import BatchSource

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.prepare.layout import Span, spans
+from core.prepare.channels.layout import Span, spans
 from core.prepare.series import Windows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from core.errors import ConfigError
 from core.generators.module import TorchGenerator
 from core.generators.registry import new_generator
-from core.prepare.layout import Block, Channels
+from core.prepare.channels.layout import Block, Channels
 from core.training.masks import matching
 from core.training.optimizers import check_groups
 from core.training.options import Options, training_options

@@ -81,9 +81,9 @@ def job_key(job: TrainingJob) -> str:
 
 def training_code() -> tuple[str, ...]:
     """The code that decides the weights, as paths in `core/`."""
-    folders = [CORE / name for name in ("generators", "networks", "training")]
+    folders = [CORE / name for name in ("generators", "networks", "training", "prepare/channels")]
     files = sorted(path.relative_to(CORE).as_posix() for folder in folders for path in folder.rglob("*.py"))
-    known = ("tensors.py", "prepare/encode.py", "prepare/layout.py", "prepare/scaler.py", "prepare/series.py")
+    known = ("tensors.py", "prepare/series.py")
     return (*(name for name in files if name not in _WATCHES), *known)
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from core.networks.threads import one_thread
-from core.prepare.layout import WindowArrays
+from core.prepare.channels.layout import WindowArrays
 from core.prepare.series import Windows
 
 DIRECTIONS = 64

@@ -28,7 +28,7 @@ from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.registry import new_generator
 from core.lake import exclusive, write_json
 from core.networks.recurrence import DEVICES, set_threads
-from core.prepare.layout import Layout
+from core.prepare.channels.layout import Layout
 from core.prepare.series import PreparedSeries, Windows
 from core.training.base import check_precision
 from core.training.device import resolve_device

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from core.generators.losses import by_replica
 from core.generators.module import TorchGenerator
-from core.prepare.layout import WindowArrays
+from core.prepare.channels.layout import WindowArrays
 from core.training.masks import EdgeMasks
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.errors import ConfigError
-from core.prepare.layout import WindowArrays
+from core.prepare.channels.layout import WindowArrays
 from core.prepare.series import Windows
 from core.training.distance import HeldOutDistance, Look
 

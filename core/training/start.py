@@ -10,7 +10,7 @@ from core.generators.base import Generator
 from core.generators.bundle import GeneratorBundle
 from core.generators.module import TorchGenerator
 from core.lake import content_digest, file_digest
-from core.prepare.layout import Layout
+from core.prepare.channels.layout import Layout
 from core.prepare.series import Windows
 
 logger = logging.getLogger(__name__)

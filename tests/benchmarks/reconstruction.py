@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from core.evaluation.judges.paper_scores import discriminative_score
 from core.generators.timegan.model import TimeGAN
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 from core.prepare.series import Windows
 from tests.benchmarks.main_job import commit, machine
 

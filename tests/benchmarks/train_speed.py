@@ -36,7 +36,7 @@ import torch
 
 from core.generators.timegan import TimeGAN
 from core.networks.recurrence import set_threads
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 from core.prepare.series import Windows
 from tests.benchmarks.reference_timegan import ListDraws, ReferenceTimeGAN, ReferenceTraining
 from tests.benchmarks.train_speed_report import (

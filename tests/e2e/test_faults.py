@@ -64,6 +64,7 @@ def test_wrong_calls_end_in_one_block(fresh: Place, words: list[str], code: int,
     assert not (fresh.lake / "prefect" / "prefect.db").exists()
 
 
+@pytest.mark.slow
 def test_a_text_column_is_refused_by_name_and_leaves_no_model(fresh: Place) -> None:
     frame = write_prices(fresh.lake / "prices.csv")
     frame["note"] = ["fine"] * len(frame)
@@ -79,6 +80,7 @@ def test_a_text_column_is_refused_by_name_and_leaves_no_model(fresh: Place) -> N
     assert not list(fresh.lake.glob("prepared/**/prepared.json"))
 
 
+@pytest.mark.slow
 def test_a_window_longer_than_the_series_is_refused(fresh: Place) -> None:
     write_prices(fresh.lake / "prices.csv", rows=30)
     done = fresh.call("run", "prices.csv", *overrides({**FILE_JOB, "window.length": 31}))
@@ -91,6 +93,7 @@ def test_a_window_longer_than_the_series_is_refused(fresh: Place) -> None:
     assert not list(fresh.lake.glob("prepared/**/values.npy"))
 
 
+@pytest.mark.slow
 def test_a_csv_without_yaml_becomes_a_generator_of_its_rows(fresh: Place) -> None:
     frame = write_prices(fresh.lake / "prices.csv")
     result = fresh.run("prices.csv", *overrides(FILE_JOB))
@@ -136,9 +139,10 @@ def test_ctrl_c_cancels_both_sides_and_the_next_run_resumes(fresh: Place, wait: 
     assert sorted(point.step for point in curve) == list(range(10, 601, 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "state"),
-    [pytest.param(signal.SIGKILL, "RUNNING", marks=pytest.mark.slow), (signal.SIGTERM, "KILLED")],
+    [(signal.SIGKILL, "RUNNING"), (signal.SIGTERM, "KILLED")],
 )
 def test_a_killed_job_leaves_nothing_running_and_resumes(
     fresh: Place, wait: Wait, number: int, state: str

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from core.tensors import read_tensors
@@ -57,6 +58,7 @@ def test_a_tenth_of_the_champions_generator_is_tuned(place: Place, first: dict[s
     assert set(place.run("sine", *overrides(TUNING))["cached"]) >= {"train"}
 
 
+@pytest.mark.slow
 def test_what_is_not_there_to_start_from_is_one_block(place: Place, first: dict[str, Any]) -> None:  # noqa: ARG001
     done = place.call(
         "run", "sine", *overrides({**TUNING, "training.start_from": "models:/sine-timegan@nobody"})

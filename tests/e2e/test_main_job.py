@@ -169,7 +169,10 @@ def test_the_model_loads_where_the_repository_is_not(
     assert version.tags["data_digest"] == first["digests"]["prepared"]
 
 
-@pytest.mark.parametrize("ending", ["parquet", "csv", "npy"])
+@pytest.mark.parametrize(
+    "ending",
+    ["parquet", pytest.param("csv", marks=pytest.mark.slow), pytest.param("npy", marks=pytest.mark.slow)],
+)
 def test_generate_repeats_its_bytes(place: Place, first: dict[str, Any], tmp_path: Path, ending: str) -> None:
     files = [tmp_path / f"{name}.{ending}" for name in ("a", "b", "c")]
     for file, seed in zip(files, ("1", "1", "2"), strict=True):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.generators.bundle import GeneratorBundle, SeriesInfo
-from core.prepare.encode import encode
-from core.prepare.layout import Channels, Column, Layout, WindowArrays
+from core.prepare.channels.encode import encode
+from core.prepare.channels.layout import Channels, Column, Layout, WindowArrays
 
 
 class Fake:

@@ -15,7 +15,7 @@ from core.errors import ConfigError, StorageError
 from core.generators import bundle as bundle_module
 from core.generators.bundle import GeneratorBundle
 from core.generators.export import write_windows
-from core.prepare.layout import Column, Layout, WindowArrays, width
+from core.prepare.channels.layout import Column, Layout, WindowArrays, width
 from tasks import registered_model
 from tasks.registered_model import RegisteredGenerator
 from tasks.registry import _signature
@@ -103,6 +103,62 @@ def test_arrays_of_numbers_have_holes_where_there_is_nothing() -> None:
     assert np.isnan(values[~inside]).all()
     np.testing.assert_array_equal(values[inside], frame[["code", "flag", "x"]].to_numpy(dtype=float))
     assert set(values[inside][:, 0][~np.isnan(values[inside][:, 0])]) == {3, 7}
+
+
+DIFFERENCED = Layout(
+    (
+        Column("close", minimum=-0.1, maximum=0.1, transform="log_difference"),
+        Column("stock", minimum=-3.0, maximum=3.0, transform="difference", integer=True),
+        Column("rank", maximum=8.0, scaler="quantile", quantiles=(0.0, 1.0, 8.0)),
+        Column("load", minimum=0.0, maximum=5.0, transform="log", scaler="standard"),
+    ),
+    (
+        Column("close before", minimum=4.0, maximum=5.0, transform="log", level_of="close"),
+        Column("stock before", minimum=0.0, maximum=90.0, integer=True, level_of="stock"),
+    ),
+)
+
+
+def undone(windows: WindowArrays, close: float, stock: float, window: int) -> np.ndarray:
+    """The rows of a window of DIFFERENCED after these levels, one after the other."""
+    rows = []
+    for returned, moved, rank, load in windows.values[window, : windows.lengths[window]].astype(float):
+        close *= np.exp(0.2 * returned - 0.1)
+        stock += round(6 * moved - 3)
+        ranked = 2 * rank if rank < 0.5 else 1 + 7 * (2 * rank - 1)
+        rows.append([close, stock, ranked, np.exp(5 * load)])
+    return np.array(rows)
+
+
+def test_transforms_are_undone_and_levels_are_not_shown() -> None:
+    bundle = made(DIFFERENCED)
+    windows, values, frame = (
+        draw(9, 3) for draw in (bundle.sample_encoded, bundle.sample, bundle.sample_frame)
+    )
+    assert list(frame.columns) == ["window", "step", "close", "stock", "rank", "load"]
+    for window in range(9):
+        close, stock = windows.static[window].astype(float)
+        expected = undone(windows, np.exp(4 + close), round(90 * stock), window)
+        steps = windows.lengths[window]
+        np.testing.assert_allclose(values[window, :steps], expected, rtol=1e-6)
+        assert np.isnan(values[window, steps:]).all()
+        np.testing.assert_array_equal(frame[frame["window"] == window].iloc[:, 2:], values[window, :steps])
+    assert "close before" in bundle.scaled_frame(windows)
+
+
+def test_windows_go_on_from_a_level_that_is_given(tmp_path: Path) -> None:
+    bundle = made(DIFFERENCED.conditioned_on(["stock before"]))
+    windows = bundle.sample_encoded(4, 1, {"stock before": 40})
+    values, frame = bundle.numbers(windows), bundle.frame(windows)
+    assert list(frame.columns) == ["window", "step", "stock before", "close", "stock", "rank", "load"]
+    assert set(frame["stock before"]) == {40}
+    for window in range(4):
+        expected = undone(windows, np.exp(4 + float(windows.static[window, 0])), 40, window)
+        np.testing.assert_allclose(values[window, : len(expected)], expected, rtol=1e-6)
+    write_windows(bundle, tmp_path / "x.npy", n=4, seed=1, condition={"stock before": "40"})
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), values)
+    with pytest.raises(ConfigError, match="stock before must be a number from 0 to 90"):
+        bundle.sample(4, 1, {"stock before": 91})
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".npy"])

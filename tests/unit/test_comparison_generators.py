@@ -17,7 +17,7 @@ from core.errors import ConfigError, StorageError
 from core.generators.module import TorchGenerator
 from core.generators.registry import GENERATORS, load_generator, new_generator
 from core.generators.wavegan import WaveGAN
-from core.prepare.layout import Block, Channels
+from core.prepare.channels.layout import Block, Channels
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 from core.training.batches import Batch

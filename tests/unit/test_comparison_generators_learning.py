@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.generators.autoregressive import AutoregressiveGenerator
 from core.generators.module import TorchGenerator
 from core.generators.registry import new_generator
-from core.prepare.layout import Block, Channels
+from core.prepare.channels.layout import Block, Channels
 from core.prepare.series import Windows
 
 CPU = torch.device("cpu")

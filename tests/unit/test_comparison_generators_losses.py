@@ -27,7 +27,7 @@ from core.generators.training.professor import ProfessorTraining
 from core.generators.training.rcgan import RCGANTraining
 from core.generators.training.wavegan import WaveGANTraining
 from core.generators.wavegan import WaveGAN
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 

@@ -15,7 +15,7 @@ from core.generators.wavenet import WaveNet, doubling
 from core.networks.context import beside, shifted
 from core.networks.convolution import CausalStack, DownsamplingStack, UpsamplingStack, phase_shuffle
 from core.networks.mixtures import MIN_SCALE, MixtureHead
-from core.prepare.layout import Block, Channels
+from core.prepare.channels.layout import Block, Channels
 
 MIXED = (
     Block("continuous", 1, optional=True),

@@ -12,7 +12,7 @@ from core.catalog import DatasetConfig, Relation, list_datasets, load_dataset
 from core.config import KINDS, PRESETS, JobConfig, build_job, parse_override, with_model
 from core.errors import ConfigError
 from core.generators.registry import new_generator
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 from core.settings import PROJECT_ROOT, Settings
 
 SP500 = DatasetConfig.model_validate({"name": "sp500", "source": {"kind": "arch", "table": "sp500"}})
@@ -49,7 +49,7 @@ def test_later_wins_preset_then_values_then_overrides_then_seed() -> None:
         ("windw.length=3", "did you mean window"),
         ("dataset.source.tabel=sp500", "did you mean dataset.source.table"),
         ("dataset.expectations.ranges.Low.mn=2", "did you mean dataset.expectations.ranges.Low.min"),
-        ("dataset.source.kind=ftp", "'file', 'arch', 'sine'"),
+        ("dataset.source.kind=ftp", "'file', 'sql', 'arch', 'sample', 'sine'"),
         ("window.length=1", "window.length: .* got 1"),
         ("training.learning_rate=fast", "training.learning_rate: .* got 'fast'"),
         ("training.update.parameters=[]", "training.update.parameters: .* at least 1 item"),

@@ -11,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError, DataError
-from core.prepare.encode import (
+from core.prepare.channels.conditions import encode_values
+from core.prepare.channels.encode import (
     category_type,
     channel_names,
+    count_outside,
     decode,
     encode,
-    encode_values,
     joined,
     joined_names,
-    recode,
-    recode_windows,
     to_series,
 )
-from core.prepare.layout import Column, Layout, WindowArrays, width
+from core.prepare.channels.layout import Column, Layout, WindowArrays, width
+from core.prepare.channels.recode import recode, recode_windows
 
 PRICE = Column("price", minimum=-10.0, maximum=30.0)
 COUNT = Column("count", minimum=0.0, maximum=9.0, integer=True)
@@ -133,6 +133,35 @@ def test_soft_channels_are_decided_and_whole_numbers_are_whole():
 def test_missing_cells_of_a_column_without_any_are_refused():
     with pytest.raises(DataError, match="'price': 1 cells are missing"):
         encode([PRICE], np.array([[1.0], [np.nan]]))
+
+
+def test_cells_beyond_float32_are_refused():
+    tiny = Column("tiny", minimum=0.0, maximum=1e-300)
+    for columns in ([tiny], [tiny, KIND]):
+        codes = np.array([[1e-301, 0], [1e10, 1]])[:, : len(columns)]
+        with pytest.raises(DataError, match=r"'tiny': 1 cells, such as 1e\+10, lie so far outside"):
+            encode(columns, codes)
+
+
+def test_cells_outside_are_counted_by_column():
+    columns = [optional(PRICE), KIND, Column("level", minimum=5.0, maximum=5.0), FLAG, COUNT]
+    codes = np.array([[np.nan, 0, 5, 0, 9], [31, 1, 5.5, 1, -1], [-11, 2, 4, 1, 10], [30, 2, 5, 1, 0]])
+    assert count_outside(columns, encode(columns, codes)).tolist() == [2, 0, 2, 0, 2]
+    assert count_outside([], np.empty((3, 0), dtype=np.float32)).tolist() == []
+
+
+@given(st.integers(0, 6), st.integers(1, 9000))
+def test_columns_encoded_at_once_are_those_encoded_one_by_one(count, rows):
+    rng = np.random.default_rng(rows)
+    columns = [Column(f"c{n}", minimum=-rng.random(), maximum=rng.random() * (n > 0)) for n in range(count)]
+    codes = rng.normal(size=(rows, count))
+    one_by_one = [
+        encode([column, FLAG], np.stack([cells, cells * 0], axis=1))[:, 0]
+        for column, cells in zip(columns, codes.T, strict=True)
+    ]
+    expected = np.stack(one_by_one, axis=1) if columns else np.empty((rows, 0), dtype=np.float32)
+    assert encode(columns, codes).tobytes() == expected.tobytes()
+    assert encode(columns, np.asfortranarray(codes)).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -318,6 +347,7 @@ def test_conditions_are_matched_as_they_are_or_as_they_are_written(column, value
         ([PRICE], {"price": 31}, "from -10 to 30, as in the training data, got 31"),
         ([PRICE], {"price": "nan"}, "from -10 to 30"),
         ([PRICE], {"price": "dear"}, "from -10 to 30"),
+        ([PRICE], {"price": 10**400}, "from -10 to 30"),
         ([KIND], {"sort": "a"}, "each of kind: there is no 'sort'"),
         ([KIND, CODE], {"kind": "a"}, "each of kind, code: some are not given"),
         ([], {"kind": "a"}, "takes no condition, got kind"),

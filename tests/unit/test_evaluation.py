@@ -176,6 +176,7 @@ def test_forecasters_of_real_windows_are_tested_on_others(tmp_path, monkeypatch,
     assert not set(learnt[:, 0, 0].tolist()) & set(tested[:, 0, 0].tolist())
 
 
+@pytest.mark.slow
 def test_judges_do_not_know_the_series_by_heart():
     """Fresh windows of the real ones' law are not told from them, unless judges saw the real rows before."""
     real = autoregression(500, 0)

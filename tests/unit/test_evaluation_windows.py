@@ -14,7 +14,7 @@ from core.evaluation.files.windows import MAX_CATEGORIES, judged_pair
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.export import write_windows
 from core.generators.timegan import TimeGAN
-from core.prepare.layout import Column, Layout
+from core.prepare.channels.layout import Column, Layout
 
 
 def long_form(values: np.ndarray, names: list[str]) -> pd.DataFrame:

@@ -14,8 +14,9 @@ from core.config import WindowConfig
 from core.prepare.build import prepare
 from core.prepare.series import PreparedSeries
 from core.quality import validate
-from core.sources import resolve_dataset, snapshot
 from core.sources.events import EVENT_NAMES, GROUPS, events_table, transition_matrix
+from core.sources.resolve import resolve_dataset
+from core.sources.snapshots import snapshot
 
 CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
 SERIES = 4000

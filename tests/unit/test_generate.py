@@ -13,7 +13,7 @@ import pytest
 from core.errors import ConfigError
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.timegan import TimeGAN
-from core.prepare.layout import Column, Layout
+from core.prepare.channels.layout import Column, Layout
 from flows.cli import _named_values, generate
 
 LAYOUT = Layout(

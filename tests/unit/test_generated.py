@@ -14,11 +14,13 @@ from core.config import build_job
 from core.errors import DataError
 from core.evaluation import generated
 from core.evaluation.generated import evaluate_generator, judged_channels, judged_names, paired_windows
-from core.handles import GeneratorRef
+from core.handles import GeneratorRef, PreparedRef
 from core.prepare.build import prepare
-from core.prepare.layout import Column, Layout
+from core.prepare.channels.encode import encode
+from core.prepare.channels.layout import Column, Layout
 from core.prepare.series import PreparedSeries
-from core.sources import resolve_dataset, snapshot
+from core.sources.resolve import resolve_dataset
+from core.sources.snapshots import snapshot
 from tests.unit.fake_generator import Fake, made
 
 CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
@@ -83,6 +85,40 @@ def test_the_generator_s_older_layout_decides_and_what_lies_outside_is_said(
     )
     with pytest.raises(DataError, match="'type' holds 'out'"):
         paired_windows(real, LAYOUT, made(fewer), 9)
+
+
+def test_prices_are_judged_in_original_units_whatever_the_transform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = np.exp(np.random.default_rng(0).normal(4, 0.1, 41))
+    layout = Layout(
+        (Column("close", minimum=-1.0, maximum=1.0, transform="log_difference"),),
+        (Column("close before", minimum=3.0, maximum=5.0, transform="log", level_of="close"),),
+    )
+    np.save(tmp_path / "values.npy", encode(layout.temporal, np.diff(np.log(close))[:, None]))
+    np.save(tmp_path / "levels.npy", encode(layout.static, np.log(close[:-1, None])))
+    manifest = {"dataset": "sp500", "layout": layout.to_json(), "segments": [[0, 40]], "time": None}
+    (tmp_path / "prepared.json").write_text(json.dumps(manifest))
+    subjects = []
+    monkeypatch.setattr(generated, "evaluate_windows", lambda subject, *_: subjects.append(subject) or {})
+    monkeypatch.setattr(generated.GeneratorBundle, "load", lambda _: made(layout, length=5, whole=True))
+    job = build_job(resolve_dataset("sp500", CATALOG).dataset, values={"window": {"length": 5}})
+    ref = PreparedRef(
+        path=tmp_path, digest="p", rows=40, features=("close",), segments=1, windows=36, window_length=5
+    )
+    generator = GeneratorRef(path=tmp_path, digest="g", run_dir=tmp_path, seconds=0.0)
+    evaluate_generator(job, ref, generator, tmp_path)
+    (subject,) = subjects
+    expected = np.lib.stride_tricks.sliding_window_view(close[1:], 5)
+    np.testing.assert_allclose(subject.prices.real[..., 1], expected, rtol=1e-5)
+    # A price for each judged channel, or the distances refuse them; a level is the price of no step.
+    assert subject.prices.real.shape == subject.real.shape
+    assert np.isnan(subject.prices.real[..., 0]).all()
+    np.testing.assert_allclose(subject.frames[0]["close"], expected.ravel(), rtol=1e-5)
+    assert list(subject.frames[1].columns) == ["window", "step", "close"]
+    # The level is judged as a channel, before the step's own.
+    assert subject.features == ["close before", "close"]
+    np.testing.assert_array_equal(subject.real[..., 0], np.load(tmp_path / "levels.npy")[:36].repeat(5, axis=1))
 
 
 def test_events_are_judged_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,14 @@ def test_categories_are_those_of_all_rows(tmp_path: Path):
     assert series.layout.temporal[1].categories == ("a", "b")
 
 
+def test_what_is_learnt_is_what_is_left_of_dropped_rows(tmp_path: Path):
+    # Of the rows that would be learnt if none were dropped, none stays.
+    frame = daily(100, y=[np.nan] * 80 + [1.0, 2.0] * 10, c=["a", "b"] * 50)
+    roles, missing = {"c": "categorical"}, {"policy": "drop_row"}
+    ref = prepare_frame(tmp_path, frame, columns=roles, missing=missing, holdout=0.4)
+    assert PreparedSeries.open(ref.path).segments.tolist() == [[0, 12]]
+
+
 @pytest.mark.parametrize(
     ("frame", "options", "error", "part"),
     [
@@ -91,7 +99,7 @@ def test_categories_are_those_of_all_rows(tmp_path: Path):
         (daily(100), {"holdout": 0.05}, ConfigError, "too few to train judges"),
         (daily(4), {"holdout": 0.9}, ConfigError, "no row of set to learn from"),
         (
-            daily(20, y=[np.nan] * 16 + [1.0] * 4),
+            daily(100, y=[np.nan] * 80 + [1.0] * 20),
             {"holdout": 0.2, "missing": {"policy": "mask"}},
             DataError,
             "has no value in the rows to learn from",

@@ -20,7 +20,7 @@ from core.networks.recurrent import (
     RecurrentStack,
     binarized,
 )
-from core.prepare.layout import Block
+from core.prepare.channels.layout import Block
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -10,21 +10,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from core.catalog import DatasetConfig, FileSource, TimeConfig
+from core.catalog import DatasetConfig, FileSource
 from core.config import WindowConfig
 from core.errors import ConfigError, DataError
 from core.handles import PreparedRef
 from core.prepare.build import prepare
-from core.prepare.encode import decode, to_series
-from core.prepare.gaps import cut_rows, windows_lost
-from core.prepare.layout import Column, Layout
+from core.prepare.channels.encode import decode, to_series
+from core.prepare.channels.layout import Column, Layout
 from core.prepare.series import PreparedSeries, window_index
-from core.prepare.stamps import read_stamps
-from core.prepare.timeline import build_grid, future_stamps
-from core.sources import resolve_dataset, snapshot
+from core.sources.resolve import resolve_dataset
+from core.sources.snapshots import snapshot
 
 CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
 SHORT = WindowConfig(length=2)
@@ -188,32 +186,6 @@ def test_rows_off_the_calendar_are_counted_and_are_no_gap(tmp_path):
     assert manifest_of(ref)["time"]["off_grid_rows"] == 1
 
 
-@given(
-    st.lists(st.integers(0, 60), max_size=30),
-    st.integers(2, 6),
-    st.integers(1, 4),
-)
-@settings(deadline=None)
-def test_windows_cross_no_gap_and_every_window_without_one_is_there(removed, length, stride):
-    steps = np.array([step for step in range(61) if step not in removed], dtype=np.int64)
-    day = 86_400 * 10**9
-    ns = steps * day
-    grid = build_grid(ns, np.diff(ns), TimeConfig(frequency="D"), None)
-    codes = np.zeros(len(ns), dtype=np.int64)
-    cuts = cut_rows(codes, ns, grid, np.arange(len(ns)))
-    starts = window_index(cuts.segments, length, stride).starts
-    for start in starts:
-        assert (np.diff(steps[start : start + length]) == 1).all()
-    if stride == 1:
-        whole = [i for i in range(len(steps) - length + 1) if steps[i + length - 1] - steps[i] == length - 1]
-        assert starts.tolist() == whole
-    total, lost = windows_lost(cuts, length, stride)
-    free = list(range(0, len(steps) - length + 1, stride))
-    assert total == max(0, len(free) - len(starts))
-    crossing = [sum(start <= gap < start + length - 1 for start in free) for gap in cuts.gaps]
-    assert lost.tolist() == crossing
-
-
 def test_series_are_grouped_and_never_joined(tmp_path):
     frame = pd.concat([daily(4).assign(name="b"), daily(4).assign(name="a", x=[10.0, 11, 12, 13])])
     mixed = frame.sort_values("date", kind="stable")
@@ -282,13 +254,6 @@ def test_constant_column_is_zero_and_comes_back(tmp_path):
         (daily(3).assign(date=["2020-01-01", None, "2020-01-03"]), {}, r"row 2.*missing"),
         (daily(3).assign(date=["2020-01-01", "2020-01-02", "2020-01-01"]), {}, r"2020-01-01 in rows 1 and 3"),
         (
-            daily(3).assign(
-                date=["2020-01-01T00:00:00+01:00", "2020-01-02T00:00:00+01:00", "2020-06-03T00:00:00+02:00"]
-            ),
-            {},
-            r"row 3.*\+02:00",
-        ),
-        (
             daily(3).assign(date=["2020-01-01T00:00:00Z", "2020-01-02T00:00:00", "2020-01-03"]),
             {},
             r"row 2.*none",
@@ -335,102 +300,12 @@ def test_window_as_long_as_the_series_is_one_window(tmp_path):
     assert prepare_frame(tmp_path, daily(10), WindowConfig(length=10)).windows == 1
 
 
-@pytest.mark.parametrize(
-    ("cells", "expected"),
-    [
-        (["2020-01-02", "2020-01-03 04:05:06"], ["2020-01-02", "2020-01-03 04:05:06"]),
-        (["20200102", "20200103"], ["2020-01-02", "2020-01-03"]),
-        ([20200102, 20200103], ["2020-01-02", "2020-01-03"]),
-        (["13/01/2020", "14/01/2020"], ["2020-01-13", "2020-01-14"]),
-        (["01/12/2020", "01/13/2020"], ["2020-01-12", "2020-01-13"]),
-        (["02.01.2020", "03.01.2020"], ["2020-01-02", "2020-01-03"]),
-        (["Jan 02, 2020", "Jan 03, 2020"], ["2020-01-02", "2020-01-03"]),
-        ([" 2020-01-02", "2020-01-03 "], ["2020-01-02", "2020-01-03"]),
-        (["2020-01-02T01:00:00+01:00", "2020-01-03T01:00:00+01:00"], ["2020-01-02", "2020-01-03"]),
-    ],
-)
-def test_forms_of_time_stamps(cells, expected):
-    stamps = read_stamps(pa.chunked_array([cells]))
-    assert stamps.bad == {}
-    np.testing.assert_array_equal(stamps.ns.astype("M8[ns]"), np.array(expected, dtype="M8[ns]"))
-
-
-@given(
-    st.lists(st.datetimes(min_value=pd.Timestamp(1700, 1, 1), max_value=pd.Timestamp(2200, 1, 1)), min_size=1)
-)
-@settings(deadline=None)
-def test_iso_stamps_are_read_to_the_microsecond(times):
-    text = pa.chunked_array([[time.isoformat() for time in times]])
-    typed = pa.chunked_array([pa.array(times, pa.timestamp("us"))])
-    one, two = read_stamps(text), read_stamps(typed)
-    np.testing.assert_array_equal(one.ns, two.ns)
-    assert one.bad.keys() == two.bad.keys()
-
-
 def test_zone_is_kept(tmp_path):
     frame = daily(5)
     frame["date"] = frame["date"].dt.tz_localize("Europe/Berlin")
     manifest = manifest_of(prepare_frame(tmp_path, frame))
     assert manifest["time"]["timezone"] == "Europe/Berlin"
     assert manifest["time"]["first"] == "2020-01-01 00:00:00+01:00"
-
-
-def test_intraday_stamps_in_another_zone_fall_on_the_exchange_s_day(tmp_path):
-    # 01:00 UTC on Saturday is Friday evening in New York.
-    stamps = pd.to_datetime(
-        ["2020-01-09 20:00", "2020-01-10 20:00", "2020-01-11 01:00", "2020-01-13 20:00"], utc=True
-    )
-    ref = prepare_frame(
-        tmp_path, pd.DataFrame({"date": stamps, "x": np.arange(4.0)}), time={"calendar": "XNYS"}
-    )
-    assert manifest_of(ref)["time"]["off_grid_rows"] == 0
-    assert manifest_of(ref)["gap_count"] == 0
-
-
-def test_future_sessions_of_new_york():
-    info = {"calendar": "XNYS", "frequency": None, "timezone": None}
-    found = future_stamps(info, "2019-12-24", 5)
-    assert [str(day.date()) for day in found] == [
-        "2019-12-24",
-        "2019-12-26",
-        "2019-12-27",
-        "2019-12-30",
-        "2019-12-31",
-    ]
-    assert str(future_stamps(info, "2025-01-09", 1)[0].date()) == "2025-01-10"  # a day of mourning
-    assert len(future_stamps(info, "2030-01-01", 600)) == 600
-
-
-@pytest.mark.parametrize(
-    ("info", "start", "expected"),
-    [
-        ({"frequency": "10min"}, "2020-01-01 00:05", ["2020-01-01 00:05", "2020-01-01 00:15"]),
-        ({"frequency": "MS"}, "2020-01-15", ["2020-02-01", "2020-03-01"]),
-        ({"frequency": "D", "timezone": "Europe/Berlin"}, "2020-03-28", ["2020-03-28", "2020-03-29"]),
-    ],
-)
-def test_future_stamps_by_frequency(info, start, expected):
-    zone = info.get("timezone")
-    found = future_stamps({"calendar": None, "timezone": zone, **info}, start, 2)
-    assert found.equals(pd.DatetimeIndex(pd.to_datetime(expected)).tz_localize(zone).as_unit(found.unit))
-
-
-@pytest.mark.parametrize(
-    ("info", "start", "periods"),
-    [
-        (None, "2020-01-01", 3),
-        ({}, "2020-01-01", 3),
-        ({"frequency": "D"}, "some day", 3),
-        ({"frequency": "D"}, "", 3),
-        ({"frequency": "D"}, "2020-01-01T00:00:00Z", 3),
-        ({"frequency": "D"}, "2020-01-01", 0),
-        ({"calendar": "XNYS", "frequency": "10min"}, "2020-01-02", 3),
-        ({"calendar": "XHKG"}, "2049-12-01", 300),
-    ],
-)
-def test_future_that_cannot_be_told_is_refused(info, start, periods):
-    with pytest.raises(ConfigError):
-        future_stamps(info, start, periods)
 
 
 def test_reading_a_prepared_series_needs_no_configuration_library():

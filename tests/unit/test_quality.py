@@ -2,37 +2,40 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from arch.data import sp500
 
-from core.catalog import DatasetConfig
+from core.catalog import DatasetConfig, load_dataset
 from core.errors import ConfigError, DataError
 from core.handles import ValidationRef
 from core.quality import raise_if_failed, validate
-from core.quality.checks import Outcome, Rule, judged
-from core.quality.suite import run_rules
-from core.quality.validate import check_table
-from core.sources import resolve_dataset, snapshot
+from core.quality.checks import Check, Outcome, WholeRule, judged
+from core.quality.suite import Judge
+from core.quality.validate import check_rows
+from core.sources.stored import StoredRows
+from tests.unit.laid_snapshot import lay_snapshot
 
 CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
 
 
-def dataset_of(path: Path | str = "x.parquet", **parts: object) -> DatasetConfig:
-    tree = {"name": "set", "source": {"kind": "file", "path": str(path)}, **parts}
+def dataset_of(**parts: object) -> DatasetConfig:
+    tree = {"name": "set", "source": {"kind": "file", "path": "x.parquet"}, **parts}
     return DatasetConfig.model_validate(tree)
 
 
-def checks_of(frame: pd.DataFrame, **parts: object) -> dict[tuple[str, str | None], object]:
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    kinds = [pa.string() if pa.types.is_large_string(kind) else kind for kind in table.schema.types]
-    table = table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
-    return {(check.name, check.column): check for check in check_table(dataset_of(**parts), table).checks}
+def checks_of(
+    frame: pd.DataFrame, size: int | None = None, **parts: object
+) -> dict[tuple[str, str | None], Check]:
+    with tempfile.TemporaryDirectory() as folder:
+        rows = StoredRows.open(lay_snapshot(Path(folder), frame))
+        found = check_rows(dataset_of(**parts), rows, Path(folder), size=size)
+    return {(check.name, check.column): check for check in found.findings.checks}
 
 
 def prices(rows: int = 30, **columns: object) -> pd.DataFrame:
@@ -42,9 +45,7 @@ def prices(rows: int = 30, **columns: object) -> pd.DataFrame:
 
 
 def validate_frame(folder: Path, frame: pd.DataFrame, **parts: object) -> ValidationRef:
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / "x.parquet")
-    dataset = dataset_of(folder / "x.parquet", **parts)
-    return validate(dataset, snapshot(dataset, folder / "lake"), folder / "lake")
+    return validate(dataset_of(**parts), lay_snapshot(folder, frame), folder)
 
 
 def report_of(ref: ValidationRef) -> dict:
@@ -52,8 +53,8 @@ def report_of(ref: ValidationRef) -> dict:
 
 
 def test_good_data_pass_every_check(tmp_path):
-    dataset = resolve_dataset("sp500", CATALOG).dataset
-    taken = snapshot(dataset, tmp_path)
+    dataset = load_dataset(CATALOG / "sp500.yaml")
+    taken = lay_snapshot(tmp_path, sp500.load().rename_axis("Date").reset_index(), name="sp500")
     ref = validate(dataset, taken, tmp_path)
     assert (ref.success, ref.failed, ref.warnings, ref.reused) == (True, 0, 0, False)
     assert ref.checks == len(report_of(ref)["checks"]) > 40
@@ -85,7 +86,7 @@ def test_one_failure_of_each_kind_is_found_with_column_and_rows(tmp_path):
         ("rows", None): [],
         ("column exists", "nowhere"): [],
         ("numbers", "text"): [29],
-        ("no missing values", "empty"): [1],
+        ("missing values", "empty"): [1],
         ("finite", "infinite"): [2],
         ("range", "price"): [1, 30],
         ("relation", "Low <= Close"): [6],
@@ -115,7 +116,7 @@ def test_relations_hold_row_by_row(operator, bad):
 @pytest.mark.parametrize(("policy", "severity"), [("refuse", "critical"), ("drop_row", "warning")])
 def test_the_missing_policy_decides_how_bad_a_hole_is(policy, severity):
     frame = prices(hole=[np.nan, *range(29)])
-    check = checks_of(frame, missing={"policy": policy})["no missing values", "hole"]
+    check = checks_of(frame, missing={"policy": policy})["missing values", "hole"]
     assert (check.success, check.severity, check.unexpected) == (False, severity, 1)
 
 
@@ -150,14 +151,12 @@ def test_newest_first_is_no_fault():
 
 
 def test_gaps_name_the_sessions_that_are_missing():
-    from arch.data import sp500
-
     frame = sp500.load().rename_axis("Date").reset_index()
     gone = ["2001-09-10", "2001-09-17"]
     frame = frame[~frame["Date"].isin(pd.to_datetime(gone))]
     check = checks_of(frame, time={"calendar": "XNYS"})["gaps", "Date"]
     # The exchange was closed from the 11th to the 14th: one gap, of two sessions.
-    assert "1 gaps, 2 steps" in check.found
+    assert check.found == "1 gap, 2 steps missing"
     assert all(day in check.rows[0].value for day in gone)
 
 
@@ -203,11 +202,11 @@ def test_a_dropped_column_is_not_checked_for_numbers():
 
 
 def test_a_check_that_cannot_run_is_told_from_bad_data():
-    rule = Rule(
+    rule = WholeRule(
         "odd", "zz", "warning", "something", "ExpectColumnValuesToBeBetween", {"column": "zz", "min_value": 0}
     )
-    good = Rule("rows", None, "critical", "rows", "ExpectTableRowCountToBeBetween", {"min_value": 1})
-    broken, fine = run_rules("set", pd.DataFrame({"a": [1.0]}), [rule, good])
+    good = WholeRule("rows", None, "critical", "rows", "ExpectTableRowCountToBeBetween", {"min_value": 1})
+    broken, fine = Judge([rule, good]).judge(pd.DataFrame({"a": [1.0]}))
     assert broken.broken
     assert fine == Outcome(success=True, observed="1")
     check = judged(rule, broken)
@@ -270,7 +269,7 @@ def test_columns_of_every_kind_pass():
     assert {key for key in checks if key[1] == "type"} == {
         ("column exists", "type"),
         ("categorical values", "type"),
-        ("no missing values", "type"),
+        ("missing values", "type"),
         ("varies", "type"),
     }
     assert ("binary values", "flag") in checks
@@ -289,7 +288,7 @@ def test_columns_of_every_kind_pass():
             ("categorical values", "t"),
             "30 categories",
         ),
-        ({"t": [1.0, np.inf] * 15}, {"t": "categorical"}, ("categorical values", "t"), "row 2 is infinite"),
+        ({"t": [1.0, np.inf] * 15}, {"t": "categorical"}, ("finite", "t"), "15 rows"),
         (
             {"t": list("a" * 10 + "b" * 5 + "c" * 15)},
             {"t": "static"},
@@ -323,7 +322,7 @@ def test_text_without_a_role_is_told_of_categories():
 def test_missing_categories_are_as_bad_as_the_policy_says(policy, severity):
     frame = people(t=[None, *"ab" * 14, "a"])
     checks = checks_of(frame, columns={"t": "categorical"}, missing={"policy": policy}, **BY_PERSON)
-    check = checks["no missing values", "t"]
+    check = checks["missing values", "t"]
     assert (check.success, check.severity, [row.row for row in check.rows]) == (False, severity, [1])
     assert ("kept as missing" in check.advice) == (policy == "mask")
 
@@ -332,5 +331,28 @@ def test_missing_categories_are_as_bad_as_the_policy_says(policy, severity):
 def test_missing_static_cells_are_refused_unless_masked(policy, severity):
     frame = people(t=np.repeat(["a", None, "b"], 10))
     checks = checks_of(frame, columns={"t": "static"}, missing={"policy": policy}, **BY_PERSON)
-    assert checks["no missing values", "t"].severity == severity
+    assert checks["missing values", "t"].severity == severity
     assert checks["constant in each series", "t"].success
+
+
+def test_a_range_of_the_series_column_is_judged_on_its_numbers():
+    frame = prices(20, id=[1] * 10 + [2] * 10)
+    check = checks_of(frame, series="id", expectations={"ranges": {"id": {"max": 1}}})["range", "id"]
+    assert [bad.row for bad in check.rows] == list(range(11, 21))
+    assert check.unexpected == 10
+    assert "mend the cells" in check.advice
+
+
+@pytest.mark.parametrize("name", ["date", "word"])
+@pytest.mark.parametrize("relation", [True, False])
+def test_what_has_no_size_is_refused_where_a_size_is_asked(name, relation):
+    asked = {"relations": [f"{name} <= Low"]} if relation else {"ranges": {name: {"min": 0}}}
+    frame = prices(word=["a", "b"] * 15)
+    checks = checks_of(frame, columns={"word": "categorical"}, expectations=asked)
+    assert [key for key, check in checks.items() if not check.success] == [("numbers", name)]
+    assert checks["numbers", name].severity == "critical"
+
+
+def test_half_floats_are_judged_as_numbers():
+    frame = prices(rare=np.array([1.5, *[0.0] * 29], dtype=np.float16), same=np.zeros(30, dtype=np.float16))
+    assert [key for key, check in checks_of(frame).items() if not check.success] == [("varies", "same")]

@@ -16,7 +16,7 @@ from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.timegan import TimeGAN, losses
 from core.generators.timegan.training import TimeGANTraining
 from core.networks.recurrent import FeedForwardNetwork, RecurrentNetwork
-from core.prepare.layout import Block, Channels, Column, Layout
+from core.prepare.channels.layout import Block, Channels, Column, Layout
 from core.prepare.series import PreparedSeries, Windows
 from core.training.batches import Batch
 

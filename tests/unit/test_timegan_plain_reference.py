@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.generators.timegan import TimeGAN
 from core.generators.timegan.training import TimeGANTraining
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 from core.prepare.series import Windows
 from core.training.batches import Batch
 from tests.benchmarks.reference_timegan import THRESHOLD, ReferenceTimeGAN, ReferenceTraining, torch_name

@@ -11,7 +11,7 @@ import torch
 
 from core.generators.timegan import TimeGAN
 from core.generators.timegan.training import TimeGANTraining
-from core.prepare.layout import Block, Channels, width
+from core.prepare.channels.layout import Block, Channels, width
 from core.prepare.series import Windows
 from core.training.batches import Batch
 from tests.unit.timegan_reference import Adam, Data, Reference, sigmoid

@@ -31,7 +31,7 @@ from core.generators.bundle import GeneratorBundle
 from core.generators.timegan import TimeGAN
 from core.generators.timegan.training import TimeGANTraining
 from core.lake import CORE, exclusive
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 from core.prepare.series import PreparedSeries
 from core.tensors import read_tensors
 from core.training.checkpoints import (
@@ -115,7 +115,14 @@ def test_a_training_leaves_a_model_curves_and_checkpoints(job: TrainingJob, tmp_
     assert len(list((tmp_path / "run" / "checkpoints").glob("*.safetensors"))) == 2
 
 
-@pytest.mark.parametrize("phase", ["embedding", "supervised", "joint"])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        pytest.param("embedding", marks=pytest.mark.slow),
+        pytest.param("supervised", marks=pytest.mark.slow),
+        "joint",
+    ],
+)
 def test_killed_and_resumed_equals_uninterrupted(job: TrainingJob, tmp_path: Path, phase: str) -> None:
     """SIGKILL in each phase; the retry ends with the same bits, its curve has each step once."""
     slow = replace(job, training={**TRAINING, f"{phase}_iterations": 400})

@@ -12,7 +12,7 @@ from core.config import KINDS, build_job, with_model
 from core.errors import ConfigError
 from core.generators.module import TorchGenerator
 from core.generators.registry import new_generator
-from core.prepare.layout import Block, Channels
+from core.prepare.channels.layout import Block, Channels
 from core.training import check
 from core.training.check import check_names
 

@@ -12,7 +12,7 @@ from core.catalog import DatasetConfig
 from core.config import TrainingConfig, build_job
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.timegan import TimeGAN
-from core.prepare.layout import Column, Layout
+from core.prepare.channels.layout import Column, Layout
 from core.schema import validated
 from core.training.masks import EdgeMasks
 from core.training.options import DEFAULTS, training_options

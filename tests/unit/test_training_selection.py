@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError, StorageError
 from core.generators.base import Phase
-from core.prepare.layout import Block, Channels, WindowArrays
+from core.prepare.channels.layout import Block, Channels, WindowArrays
 from core.prepare.series import Windows
 from core.training.checkpoints import load_latest_checkpoint
 from core.training.distance import HeldOutDistance, Look

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.errors import ConfigError, DataError
 from core.generators import registry
 from core.generators.bundle import GeneratorBundle
-from core.prepare.layout import Column, Layout
+from core.prepare.channels.layout import Column, Layout
 from core.training.child import job_key
 from core.training.job import TrainingJob, run_job
 from core.training.loop import LoopResult

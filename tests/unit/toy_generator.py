@@ -14,7 +14,7 @@ from core.errors import TrainingInterruptedError
 from core.generators.base import Phase
 from core.generators.module import TorchGenerator
 from core.networks.recurrent import FeedForwardNetwork, RecurrentNetwork, RecurrentOptions
-from core.prepare.layout import Channels
+from core.prepare.channels.layout import Channels
 from core.prepare.series import Windows
 from core.training.base import NetworkTraining
 from core.training.loop import LoopOptions, LoopResult, train

@@ -22,7 +22,7 @@ from core.networks.recurrent import (
     ResetGate,
 )
 from core.networks.straight_through import Gradient
-from core.prepare.layout import Channels, width
+from core.prepare.channels.layout import Channels, width
 from core.prepare.series import Windows
 
 NoiseKind = Literal["uniform", "gaussian", "wiener"]

@@ -1,0 +1,1 @@
+"""What was done to the rows, for machines and for people."""

@@ -1,0 +1,1 @@
+"""Rows: their keys and order, what their columns hold, missing cells, and how they are streamed."""
