@@ -73,6 +73,8 @@ class FeatherRows(RowSource):
             yield from self._batches(pa.ipc.open_file(file))
 
     def _batches(self, reader: Any) -> Iterator[pa.Table]:
+        # Names that are not UTF-8 fail when they are read, so read them where that is a damaged file.
+        plain_schema(reader.schema, self.place)
         for position in range(reader.num_record_batches):
             batch = reader.get_batch(position)
             # Damaged offsets would be read as addresses.

@@ -142,6 +142,13 @@ def test_parquet_called_feather_is_called_by_its_name(tmp_path):
         load_table(of_file(tmp_path / "x.feather"))
 
 
+def test_a_name_that_is_not_utf8(tmp_path):
+    path = tmp_path / "x.feather"
+    pa_feather.write_feather(pa.table({"naming": [1, 2]}), path, compression="uncompressed")
+    path.write_bytes(path.read_bytes().replace(b"naming", b"n\x80ming"))
+    assert "x.feather" in complaint(path)
+
+
 @given(st.data(), st.sampled_from(["x.parquet", "x.feather"]))
 @settings(max_examples=80)
 def test_damaged_files_are_rows_or_a_clear_error(tmp_path_factory, data, name):
