@@ -36,6 +36,9 @@ test: $(STAMP)  ## the tests that CI runs
 test-all: $(STAMP)  ## these and the slow ones
 	$(PYTEST)
 
+search: $(STAMP)  ## the property tests with new examples every time
+	HYPOTHESIS_PROFILE=search $(PYTEST) -m 'not slow' tests/unit
+
 lint: $(STAMP)  ## style, layers, types of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,4 +67,4 @@ clean:  ## remove what was derived: the lake, caches; the environment stays
 	rm -rf data/lake .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find core tasks flows tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup run test test-all lint format typecheck bench serve ui clean
+.PHONY: help setup run test test-all search lint format typecheck bench serve ui clean
