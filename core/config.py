@@ -8,14 +8,15 @@ values for it. Settings of the machine are in `core.settings`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from core.catalog import DatasetConfig
-from core.errors import ConfigError
+from core.errors import ConfigError, TimeloomError
 from core.model_options import Beta, ComparisonConfig, WaveGANConfig
+from core.promotion.options import GatesConfig
 from core.schema import Section, validated
 
 Preset = Literal["quick", "paper"]
@@ -407,20 +408,64 @@ class RegistryConfig(Section):
     )
     promote: Literal["if_better", "always", "never"] = Field(
         default="if_better",
-        description="When the new version, always `challenger`, becomes `champion`: `if_better` asks for a "
-        "discriminative score no worse than the champion's.",
+        description="When the new version, always `challenger`, becomes `champion`: `if_better` asks it to pass "
+        "the gates.",
     )
+    gates: GatesConfig = GatesConfig()
+
+
+def _described(dataset: Any) -> Any:
+    """What a catalogue name or a path stands for; a description as it is."""
+    if not isinstance(dataset, str):
+        return dataset
+    from core.settings import Settings
+    from core.sources.resolve import resolve_dataset
+
+    try:
+        return resolve_dataset(dataset, Settings().catalog).dataset
+    except TimeloomError as error:
+        raise ValueError(str(error)) from error
+
+
+Dataset = Annotated[DatasetConfig, BeforeValidator(_described, json_schema_input_type=str | DatasetConfig)]
+"""A dataset by its name in the catalogue, by the path of a YAML or data file, or described in place."""
 
 
 class JobConfig(Section):
     """Everything that decides what a `train` job does."""
 
-    dataset: DatasetConfig
+    dataset: Dataset = Field(
+        description="A name of the catalogue, the path of a YAML or data file, or a description in place."
+    )
+    preset: Preset | None = Field(
+        default=None, description="Starting values of the sections `model` and `training`, for what is not set."
+    )
     window: WindowConfig = WindowConfig()
     model: ModelConfig = Field(default=TimeGANConfig(), discriminator="kind")
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     registry: RegistryConfig = RegistryConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _starts_from_the_preset(cls, value: Any) -> Any:
+        """What a preset says of the model is TimeGAN's size; other kinds start from their own defaults."""
+        preset = value.get("preset") if isinstance(value, Mapping) else None
+        if not isinstance(preset, str) or preset not in PRESETS:
+            return value
+        kind = _kind([value])
+        tree: dict[str, Any] = {}
+        _merge(tree, {key: part for key, part in PRESETS[preset].items() if kind == _TIMEGAN or key != "model"})
+        _merge(
+            tree,
+            {
+                key: part.model_dump(exclude_unset=True)
+                if isinstance(part, Section) and key != "dataset"
+                else part
+                for key, part in value.items()
+            },
+        )
+        return tree
 
     @field_validator("model", mode="before")
     @classmethod
@@ -492,10 +537,6 @@ class JobConfig(Section):
         """Name of the registered model."""
         return self.registry.name or f"{self.dataset.name}-{self.model.kind}"
 
-    def flat(self) -> dict[str, Any]:
-        """Every leaf by its dotted name, `None` included, for logging as parameters."""
-        return dict(_leaves("", self.model_dump(mode="json")))
-
 
 def build_job(
     dataset: DatasetConfig,
@@ -507,20 +548,16 @@ def build_job(
 ) -> JobConfig:
     """A job from a dataset, a preset, then `values` (nested), then `key=value` overrides, then the seed.
 
-    What a preset says of the model is TimeGAN's size; another `model.kind` starts from its own defaults.
-
     Raises:
         ConfigError: an unknown preset or key (the nearest valid one is suggested) or a value out of range.
     """
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}: choose one of {', '.join(get_args(Preset))}")
-    tree: dict[str, Any] = {"dataset": dataset.model_dump(exclude_unset=True)}
+    tree: dict[str, Any] = {"dataset": dataset.model_dump(exclude_unset=True), "preset": preset}
     layers = [values or {}, *map(parse_override, overrides)]
     kind = _kind(layers)
     if isinstance(kind, str):
         checked_kinds([kind])
-    presets = PRESETS[preset].items()
-    _merge(tree, {key: part for key, part in presets if kind == _TIMEGAN or key != "model"})
     for layer in layers:
         _merge(tree, layer)
     if seed is not None:
@@ -596,11 +633,3 @@ def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
             _merge(tree[key], value)
         else:
             tree[key] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _leaves(prefix: str, value: Any) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(f"{prefix}.{key}" if prefix else str(key), inner)
-    else:
-        yield prefix, value

@@ -23,9 +23,9 @@ HEAD = """# Configuration
 
 Made by `python docs/make_configuration.py` from `core/config.py`, `core/catalog.py` and `core/settings.py`.
 
-A job starts from a preset; `--set key=value` (as often as needed) changes any key below, `--seed` both
-seeds. An unknown key is refused and the nearest valid one named. The whole configuration is logged to MLflow,
-as parameters and as `config.yaml`.
+A job starts from a preset (in a deployment or a file: `preset: quick`); `--set key=value` (as often as needed)
+changes any key below, `--seed` both seeds. An unknown key is refused and the nearest valid one named. The whole
+configuration is logged to MLflow, as parameters and as `config.yaml`.
 """
 
 
@@ -43,7 +43,7 @@ def page() -> str:
         for key, values in leaves.items()
     ]
     for section, field in JobConfig.model_fields.items():
-        if section != "dataset":
+        if section not in ("dataset", "preset"):
             kinds = [model for model in get_args(field.annotation) if is_model(model)]
             parts += ["", f"## `{section}`", *([] if kinds else ["", *table(field.annotation, f"{section}.")])]
             for model in kinds:

@@ -17,7 +17,7 @@ from flows.environment import configure
 from tasks.artifacts import show_link
 from tasks.data import ingest, prepare, validate
 from tasks.evaluation import evaluate
-from tasks.registry import register
+from tasks.registry.register import register
 from tasks.steps import Steps
 from tasks.tracking import tracked_run
 from tasks.training import train_generator
@@ -65,7 +65,7 @@ def train(job: JobConfig) -> TrainResult | State[Any]:
 def _run(job: JobConfig, settings: Settings) -> TrainResult:
     lake = settings.lake
     started = time.monotonic()
-    with tracked_run(job, settings) as run:
+    with tracked_run(job, settings, experiment=job.dataset.name) as run:
         show_link("mlflow-run", run.url, "MLflow run")
         step = Steps(run)
         snapshot = step(ingest, job.dataset, lake, run)

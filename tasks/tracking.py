@@ -24,10 +24,10 @@ from prefect import runtime
 from prefect.utilities.urls import url_for
 from pydantic import BaseModel, ConfigDict
 
-from core.config import JobConfig
 from core.errors import BusyError, TrackingError
 from core.handles import SnapshotRef
 from core.lake import exclusive
+from core.schema import Section
 from core.settings import Settings
 from core.sources.snapshots import user_name
 from core.sources.stored import StoredRows
@@ -110,13 +110,22 @@ def without_password(uri: str) -> str:
 
 
 @contextmanager
-def tracked_run(job: JobConfig, settings: Settings) -> Iterator[TrackedRun]:
-    """An MLflow run around a flow run: finished, failed or killed as the block ends."""
-    run = _create_run(job, settings)
+def tracked_run(config: Section, settings: Settings, *, experiment: str) -> Iterator[TrackedRun]:
+    """An MLflow run around a flow run: finished, failed or killed as the block ends.
+
+    Args:
+        config: Logged as parameters and as `config.yaml`.
+        settings: Where the lake is.
+        experiment: Its name; made if need be.
+
+    Raises:
+        TrackingError: the server does not answer.
+    """
+    run = _create_run(experiment, settings)
     monitor: SystemMetricsMonitor | None = None
     status = RunStatus.FINISHED
     try:
-        _describe(run, job)
+        _describe(run, config)
         monitor = SystemMetricsMonitor(
             run.run_id, sampling_interval=SYSTEM_METRICS_SECONDS, tracking_uri=run.tracking_uri
         )
@@ -238,21 +247,21 @@ def _initialise_once(uri: str, settings: Settings) -> None:
             time.sleep(0.2)
 
 
-def _create_run(job: JobConfig, settings: Settings) -> TrackedRun:
+def _create_run(experiment: str, settings: Settings) -> TrackedRun:
     client = connect(settings)
     uri = str(client.tracking_uri)
-    experiment_id = _experiment(client, job.dataset.name, settings)
+    experiment_id = _experiment(client, experiment, settings)
     created = client.create_run(experiment_id, run_name=str(runtime.flow_run.name))
     return TrackedRun(
         tracking_uri=uri,
-        experiment=job.dataset.name,
+        experiment=experiment,
         experiment_id=experiment_id,
         run_id=created.info.run_id,
         url=f"{_ui_address(uri, settings)}/#/experiments/{experiment_id}/runs/{created.info.run_id}",
     )
 
 
-def _describe(run: TrackedRun, job: JobConfig) -> None:
+def _describe(run: TrackedRun, config: Section) -> None:
     flow_run_id, flow_run_name = str(runtime.flow_run.id), str(runtime.flow_run.name)
     flow_run_url = url_for("flow-run", obj_id=flow_run_id) or ""
     run.set_tags(
@@ -266,15 +275,15 @@ def _describe(run: TrackedRun, job: JobConfig) -> None:
             "mlflow.note.content": f"Made by the Prefect flow run [{flow_run_name}]({flow_run_url}).",
         }
     )
-    _log_config(run, job)
+    _log_config(run, config)
 
 
-def _log_config(run: TrackedRun, job: JobConfig) -> None:
-    flat = {_param_name(key): str(value)[:MAX_PARAM_CHARACTERS] for key, value in job.flat().items()}
+def _log_config(run: TrackedRun, config: Section) -> None:
+    flat = {_param_name(key): str(value)[:MAX_PARAM_CHARACTERS] for key, value in config.flat().items()}
     params = [Param(key, value) for key, value in flat.items()]
     for batch in _batches(params, MAX_PARAMS):
         run.client.log_batch(run.run_id, params=batch)
-    text = yaml.safe_dump(job.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
     run.client.log_text(run.run_id, text, "config.yaml")
 
 

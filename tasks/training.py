@@ -14,7 +14,7 @@ from core.training.loop import LoopResult
 from tasks.artifacts import ProgressArtifact
 from tasks.factory import outcome, task
 from tasks.progress import progress
-from tasks.registry import resolve_model
+from tasks.registry.versions import resolve_model
 from tasks.tracking import CurveForwarder, TrackedRun
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from core.generators import bundle as bundle_module
 from core.generators.bundle import GeneratorBundle
 from core.generators.export import write_windows
 from core.prepare.channels.layout import Column, Layout, WindowArrays, width
-from tasks import registered_model
-from tasks.registered_model import RegisteredGenerator
-from tasks.registry import _signature
+from tasks.registry import registered_model
+from tasks.registry.log import signature_of
+from tasks.registry.registered_model import RegisteredGenerator
 from tests.unit.fake_generator import made
 
 MIXED = Layout(
@@ -247,7 +247,7 @@ def test_a_bundle_comes_back_with_its_layout(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_signature_says_the_types_of_the_frame() -> None:
-    signature = _signature(made(MIXED))
+    signature = signature_of(made(MIXED))
     found = {column.name: (column.type, column.required) for column in signature.outputs.inputs}
     assert found == {
         "window": (DataType.long, True),

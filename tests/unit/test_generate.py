@@ -14,7 +14,8 @@ from core.errors import ConfigError
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.timegan import TimeGAN
 from core.prepare.channels.layout import Column, Layout
-from flows.cli import _named_values, generate
+from flows.cli.common import named_values
+from flows.cli.generation import generate
 
 LAYOUT = Layout(
     (
@@ -74,8 +75,8 @@ def test_conditions_that_make_no_sense_are_refused(
 
 
 def test_values_may_hold_an_equals_sign() -> None:
-    assert _named_values(["a=b=c", "d="]) == {"a": "b=c", "d": ""}
-    assert _named_values(None) is None
+    assert named_values(["a=b=c", "d="]) == {"a": "b=c", "d": ""}
+    assert named_values(None) is None
 
 
 def test_the_option_is_repeated_on_the_command_line(model: Path, tmp_path: Path) -> None:

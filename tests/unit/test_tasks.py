@@ -18,7 +18,7 @@ from core.errors import BusyError, ConfigError, DataError, TimeloomError, Tracki
 from core.lake import CORE
 from core.training.metrics import Point
 from tasks.factory import is_retryable
-from tasks.packaging import carried_modules, pip_requirements, write_package
+from tasks.registry.packaging import carried_modules, pip_requirements, write_package
 from tasks.tracking import CurveForwarder, TrackedRun, without_password
 
 

@@ -1,7 +1,7 @@
 """The registered model itself: MLflow copies this file into the model and runs it wherever it is loaded.
 
 It must work where Timeloom is not installed: the code that it needs travels with it as a package whose name
-`tasks.packaging` makes unique.
+`tasks.registry.packaging` makes unique.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Many synthetic windows, or one long series, as files."""

@@ -1,0 +1,1 @@
+"""Watching: has the data drifted, does the champion still fit, is the data fresh?"""
