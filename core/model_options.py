@@ -166,4 +166,36 @@ class WaveGANConfig(Section):
         return layers
 
 
+class FlowMatchingConfig(Section):
+    """Flow matching: noise becomes a window along the velocities that a transformer learnt."""
+
+    kind: Literal["flow_matching"] = Field(default="flow_matching", description="Which generator to train.")
+    hidden: int = Field(
+        default=64, ge=2, le=4096, description="Width of the transformer, a multiple of twice `heads`."
+    )
+    layers: int = Field(default=2, ge=1, le=32, description="Blocks of the transformer.")
+    heads: int = Field(default=4, ge=1, le=64, description="Of its attention.")
+    expansion: int = Field(
+        default=4, ge=1, le=16, description="Width of a block's dense layer, in multiples of `hidden`."
+    )
+    solver: Literal["adams", "heun", "euler"] = Field(
+        default="adams",
+        description="How velocities are followed: `heun` asks the network twice a step, the others once.",
+    )
+    sampling_steps: int = Field(default=20, ge=1, le=1000, description="From noise to window.")
+    condition: Condition = ()
+    condition_dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of training windows whose condition is not told."
+    )
+    guidance: float = Field(
+        default=1.0, ge=0, le=20, description="How strongly a condition is followed; 1: as it was learnt."
+    )
+
+    @model_validator(mode="after")
+    def _heads_are_even(self) -> Self:
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"expected hidden to be a multiple of {2 * self.heads}, got {self.hidden}")
+        return self
+
+
 ComparisonConfig = RCGANConfig | CRNNGANConfig | TForcingConfig | PForcingConfig | WaveNetConfig | WaveGANConfig

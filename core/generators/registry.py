@@ -10,6 +10,7 @@ from typing import Any
 from core.errors import StorageError
 from core.generators.base import Generator
 from core.generators.crnngan import CRNNGAN
+from core.generators.flow_matching import FlowMatching
 from core.generators.forcing import PForcing, TForcing
 from core.generators.rcgan import RCGAN
 from core.generators.timegan import TimeGAN
@@ -18,7 +19,8 @@ from core.generators.wavenet import WaveNet
 from core.prepare.channels.layout import Channels
 
 GENERATORS: dict[str, type[Generator]] = {
-    generator.kind: generator for generator in (TimeGAN, RCGAN, CRNNGAN, TForcing, PForcing, WaveNet, WaveGAN)
+    generator.kind: generator
+    for generator in (TimeGAN, FlowMatching, RCGAN, CRNNGAN, TForcing, PForcing, WaveNet, WaveGAN)
 }
 
 

@@ -1,0 +1,201 @@
+"""A transformer over the steps of a window that is told a time and a context: a velocity field."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.networks.recurrent import reset_linear
+
+_FREQUENCIES = 64
+_LONGEST_PERIOD = 10_000.0
+
+
+class RotaryPositions(nn.Module):
+    """Turns pairs of channels by an angle that grows with the step (Su et al. 2021, eq. 34).
+
+    Products of queries and keys then depend on how far two steps are apart, not on where they are.
+
+    Args:
+        width: Channels of a head, even.
+        length: Most steps.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, width: int, length: int) -> None:
+        super().__init__()
+        rates = _LONGEST_PERIOD ** (-torch.arange(0, width, 2) / width)
+        angles = torch.arange(length)[:, None] * rates
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (batch, heads, steps, width), kept."""
+        steps = x.shape[2]
+        even, odd = x.chunk(2, dim=-1)
+        cos, sin = self.cos[:steps], self.sin[:steps]
+        return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and a dense layer, each scaled, shifted and gated by what is told (Peebles and Xie 2023, adaLN-Zero).
+
+    Args:
+        hidden: Width of the stream.
+        heads: Of the attention; divides `hidden` into even parts.
+        expansion: Width of the dense layer, in multiples of `hidden`.
+    """
+
+    def __init__(self, hidden: int, heads: int, expansion: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(hidden, 3 * hidden)
+        self.out = nn.Linear(hidden, hidden)
+        self.up = nn.Linear(hidden, expansion * hidden)
+        self.down = nn.Linear(expansion * hidden, hidden)
+        self.modulation = nn.Linear(hidden, 6 * hidden)
+
+    def forward(self, x: Tensor, told: Tensor, rotary: RotaryPositions, mask: Tensor | None) -> Tensor:
+        """Shape (batch, steps, hidden), kept.
+
+        Args:
+            x: The stream.
+            told: Shape (batch, 1, hidden).
+            rotary: Of the heads' width.
+            mask: Shape (batch, 1, 1, steps): True for the steps that may be looked at; every one if None.
+        """
+        shift_a, scale_a, gate_a, shift_d, scale_d, gate_d = self.modulation(told).chunk(6, dim=-1)
+        x = x + gate_a * self._attention(_modulated(x, shift_a, scale_a), rotary, mask)
+        inner = functional.gelu(self.up(_modulated(x, shift_d, scale_d)), approximate="tanh")
+        return x + gate_d * self.down(inner)
+
+    def _attention(self, x: Tensor, rotary: RotaryPositions, mask: Tensor | None) -> Tensor:
+        batch, steps, hidden = x.shape
+        q, k, v = self.qkv(x).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(rotary(q), rotary(k), v, attn_mask=mask)
+        mixed: Tensor = self.out(seen.transpose(1, 2).reshape(batch, steps, hidden))
+        return mixed
+
+    @torch.no_grad()
+    def reset_parameters(self, rng: torch.Generator) -> None:
+        """Draw new weights from `rng`, on the CPU; the block starts as the identity."""
+        for layer in (self.qkv, self.out, self.up, self.down):
+            reset_linear(layer, rng)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+
+class VelocityTransformer(nn.Module):
+    """Velocities of a window's steps and of its static values, at a time, in a context.
+
+    A static column is a token before the first step.
+
+    Args:
+        channels: Of a step.
+        static: Channels of the window; 0: no token for them.
+        context: Channels given; 0: none.
+        length: Most steps.
+        hidden: Width of the stream, a multiple of twice `heads`.
+        layers: Blocks.
+        heads: Of the attention.
+        expansion: See `TransformerBlock`.
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        static: int,
+        context: int,
+        length: int,
+        hidden: int,
+        layers: int,
+        heads: int,
+        expansion: int,
+    ) -> None:
+        super().__init__()
+        self.static = static
+        self.read = nn.Linear(channels, hidden)
+        self.write = nn.Linear(hidden, channels)
+        if static:
+            self.read_static = nn.Linear(static, hidden)
+            self.write_static = nn.Linear(hidden, static)
+        if context:
+            self.read_context = nn.Linear(context, hidden)
+            self.unknown = nn.Parameter(torch.zeros(hidden))
+        self.time_in = nn.Linear(2 * _FREQUENCIES, hidden)
+        self.time_out = nn.Linear(hidden, hidden)
+        self.blocks = nn.ModuleList(TransformerBlock(hidden, heads, expansion) for _ in range(layers))
+        self.last = nn.Linear(hidden, 2 * hidden)
+        self.rotary = RotaryPositions(hidden // heads, length + bool(static))
+        rates = torch.exp(torch.linspace(0, math.log(1000.0), _FREQUENCIES))
+        self.register_buffer("frequencies", rates, persistent=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        static: Tensor,
+        time: Tensor,
+        context: Tensor,
+        known: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Velocities, shapes of `x` and of `static`.
+
+        Args:
+            x: Shape (batch, steps, channels).
+            static: Shape (batch, static channels).
+            time: Shape (batch,), from 0 (noise) to 1 (data).
+            context: Shape (batch, context channels).
+            known: Shape (batch,): False where the context is not told; told to all if None.
+            rows: Shape (batch, steps): True for steps inside the window; all are if None.
+        """
+        told = self._told(time, context, known)[:, None]
+        tokens = self.read(x)
+        if self.static:
+            tokens = torch.cat([self.read_static(static)[:, None], tokens], dim=1)
+            if rows is not None:
+                rows = functional.pad(rows, (1, 0), value=True)
+        mask = None if rows is None else rows[:, None, None]
+        for block in self.blocks:
+            tokens = block(tokens, told, self.rotary, mask)
+        shift, scale = self.last(told).chunk(2, dim=-1)
+        tokens = _modulated(tokens, shift, scale)
+        if not self.static:
+            return self.write(tokens), static
+        return self.write(tokens[:, 1:]), self.write_static(tokens[:, 0])
+
+    def _told(self, time: Tensor, context: Tensor, known: Tensor | None) -> Tensor:
+        angles = time[:, None] * self.frequencies
+        waves = torch.cat([angles.cos(), angles.sin()], dim=1)
+        told = self.time_out(functional.silu(self.time_in(waves)))
+        if context.shape[1]:
+            given = self.read_context(context)
+            told = told + (given if known is None else torch.where(known[:, None], given, self.unknown))
+        return functional.silu(told)
+
+    @torch.no_grad()
+    def reset_parameters(self, rng: torch.Generator) -> None:
+        """Draw new weights from `rng`, on the CPU; the velocity starts as 0."""
+        named = ("read", "time_in", "time_out", "read_static", "read_context")
+        for name in (name for name in named if hasattr(self, name)):
+            reset_linear(getattr(self, name), rng)
+        for block in self.blocks:
+            assert isinstance(block, TransformerBlock)  # noqa: S101 - for the type checker
+            block.reset_parameters(rng)
+        for name in (name for name in ("last", "write", "write_static") if hasattr(self, name)):
+            nn.init.zeros_(getattr(self, name).weight)
+            nn.init.zeros_(getattr(self, name).bias)
+        if hasattr(self, "unknown"):
+            nn.init.zeros_(self.unknown)
+
+
+def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return functional.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
