@@ -46,7 +46,7 @@ class Scales(torch.nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
-        """Learn centre, spread and range of the continuous channels, shape (rows, channels); missing cells aside."""
+        """Learn centre, spread and range of the continuous channels; shape (rows, channels), missing cells aside."""
         for span in (span for span in self.spans if span.block.kind == "continuous"):
             channel = span.values.start
             there = values[:, channel].double()
@@ -219,7 +219,7 @@ class FlowMatching(TorchGenerator):
 def _combined(
     a: float, left: tuple[Tensor, Tensor], b: float, right: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """a left + b right."""
+    """The sum a left + b right, part by part."""
     return a * left[0] + b * right[0], a * left[1] + b * right[1]
 
 

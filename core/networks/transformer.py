@@ -43,7 +43,9 @@ class RotaryPositions(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a dense layer, each scaled, shifted and gated by what is told (Peebles and Xie 2023, adaLN-Zero).
+    """Attention and a dense layer, each scaled, shifted and gated by what is told.
+
+    That is adaLN-Zero (Peebles and Xie 2023, section 3.2).
 
     Args:
         hidden: Width of the stream.
