@@ -41,7 +41,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_conditions_reach_the_windows(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.parquet"
-    generate(str(model), n=7, output=out, seed=1, condition=["group=b", "year=2020"])
+    generate(str(model), n=7, output=str(out), seed=1, condition=["group=b", "year=2020"])
     frame = pd.read_parquet(out)
     assert list(frame.columns) == ["window", "step", "vip", "group", "year", "type", "n"]
     assert frame["window"].nunique() == 7
@@ -70,7 +70,7 @@ def test_conditions_that_make_no_sense_are_refused(
     model: Path, tmp_path: Path, condition: list[str], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):
-        generate(str(model), n=2, output=tmp_path / "x.parquet", condition=condition)
+        generate(str(model), n=2, output=str(tmp_path / "x.parquet"), condition=condition)
     assert not (tmp_path / "x.parquet").exists()
 
 
