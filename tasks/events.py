@@ -13,11 +13,11 @@ from prefect.events import emit_event
 logger = logging.getLogger(__name__)
 
 NEW_DATA = "timeloom.data.new"
-"""A snapshot that differs from the one before: `dataset`, `digest`, `rows`."""
+"""A snapshot that differs from the one before: `dataset`, `digest`, `before`, `rows`, `reason`, `slot`."""
 DRIFT = "timeloom.data.drift"
-"""New rows differ from the training rows: `dataset`, `model`, `reason`, `job` (parameters of a retraining)."""
+"""New rows differ from the training rows: `dataset`, `model`, `reason`, `job` (retraining, if any), `slot`."""
 STALE = "timeloom.data.stale"
-"""No new rows for too long: `dataset`, `latest`, `age_seconds`."""
+"""No new rows for too long: `dataset`, `latest`, `age_seconds`, `reason`."""
 PROMOTED = "timeloom.model.promoted"
 """A version became the champion: `name`, `version`, `before`, `reason`."""
 REJECTED = "timeloom.model.rejected"
