@@ -167,17 +167,23 @@ def exclusive(lock: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold a lock file for this process; the system frees it however the process ends.
 
     Args:
-        lock: The file; it stays when the lock is freed.
+        lock: The file, made with its folder if need be; it stays when the lock is freed.
         wait_seconds: How long to wait for another process that holds it; who it is is logged.
 
     Raises:
         BusyError: another process holds it; the message names its process id.
+        StorageError: the file cannot be written, or its file system has no locks.
     """
-    with lock.open("a+", encoding="utf-8") as file:
-        _wait_for(file, lock, wait_seconds)
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {socket.gethostname()}")
-        file.flush()
+    with ExitStack() as stack:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(lock.open("a+", encoding="utf-8"))
+            _wait_for(file, lock, wait_seconds)
+            file.truncate(0)
+            file.write(f"{os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        except OSError as error:
+            raise StorageError(f"could not write and lock {lock}: {error}") from error
         yield
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prefect.automations import AutomationCore
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.events.schemas.automations import Automation
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,11 @@ def _send(client: SyncPrefectClient, rules: list[AutomationCore]) -> None:
     from flows.rules import PREFIX
 
     there = _pages(lambda offset: client.read_automations(limit=_PAGE, offset=offset))
-    known = {rule.name: rule for rule in there if rule.name.startswith(PREFIX)}
+    known: dict[str, Automation] = {}
+    for found in (rule for rule in there if rule.name.startswith(PREFIX)):
+        if known.setdefault(found.name, found).id != found.id:  # two calls at a time made it twice
+            client.delete_automation(found.id)
+            logger.info("removed the automation %r, which was there twice", found.name)
     for rule in rules:
         before = known.pop(rule.name, None)
         if before is None:

@@ -36,7 +36,7 @@ def generate(job: GenerationConfig) -> GenerateResult:
     """
     settings = Settings()
     configure(settings)  # again, for whoever calls the flow without the command line: a worker, a script
-    model = find_model(job.model, settings)
+    model = find_model(job, settings)
     with tracked_run(job, settings, experiment=model.dataset) as run:
         show_link("mlflow-run", run.url, "MLflow run")
         made = write_synthetic(job, model, settings, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect.automations import AutomationCore
@@ -13,7 +13,7 @@ from prefect.events.actions import CallWebhook, ChangeFlowRunState, RunDeploymen
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-from tasks.events import DRIFT, NEW_DATA, PROMOTED, REJECTED, STALE
+from tasks.events import ASKS, DRIFT, NEW_DATA, PROMOTED, REJECTED, STALE, TRAINING
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
@@ -48,6 +48,19 @@ EVENT_TEXT = """{
 }"""
 
 
+def _from_event(expression: str) -> dict[str, Any]:
+    """A parameter of a run that is taken from the event, its type kept."""
+    return {
+        "__prefect_kind": "json",
+        "value": {"__prefect_kind": "jinja", "template": "{{ " + expression + " | tojson }}"},
+    }
+
+
+JOB = _from_event("event.payload.job")
+SLOT = _from_event('(event.payload.slot or "event " ~ event.id)')
+"""Of an event without one, its id: the server may act on the same event twice."""
+
+
 def trigger_rules(deployments: Iterable[DeploymentResponse]) -> list[AutomationCore]:
     """What starts trainings: for each deployment of `train`, new data and drift of the dataset of its name."""
     rules = []
@@ -59,18 +72,13 @@ def trigger_rules(deployments: Iterable[DeploymentResponse]) -> list[AutomationC
                 name=f"{PREFIX}new data -> train/{deployment.name}",
                 description="Trains when `ingest` finds data that differ from those before.",
                 trigger=_on({NEW_DATA}, of_dataset),
-                actions=[RunDeployment(deployment_id=run, parameters={"slot": "{{ event.payload.slot }}"})],
+                actions=[RunDeployment(deployment_id=run, parameters={"slot": SLOT})],
             ),
             AutomationCore(
                 name=f"{PREFIX}drift -> train/{deployment.name}",
                 description="Retrains as `watch` asks for when new rows differ from the training rows.",
-                trigger=_on({DRIFT}, of_dataset),
-                actions=[
-                    RunDeployment(
-                        deployment_id=run,
-                        parameters={"job": "{{ event.payload.job }}", "slot": "{{ event.payload.slot }}"},
-                    )
-                ],
+                trigger=_on({DRIFT}, {**of_dataset, ASKS: TRAINING}),
+                actions=[RunDeployment(deployment_id=run, parameters={"job": JOB, "slot": SLOT})],
             ),
         ]
     return rules

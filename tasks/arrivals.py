@@ -14,7 +14,7 @@ from core.handles import SnapshotRef
 from core.lake import write_json
 from core.sources.snapshots import snapshot as take_snapshot
 from tasks.data import STEP_SECONDS
-from tasks.events import NEW_DATA, emit
+from tasks.events import NEW_DATA, deliver
 from tasks.factory import outcome, task
 from tasks.progress import progress
 
@@ -48,6 +48,10 @@ def announce(snapshot: SnapshotRef, lake: Path) -> None:
 
     In this order, so that a run that dies in between tells again rather than never; the event's slot makes sure
     that what it asks for is done once.
+
+    Raises:
+        StorageError: what was announced before cannot be read, or this one not be remembered.
+        TrackingError: the Prefect server did not take the event; nothing is remembered.
     """
     before = announced(snapshot.dataset, lake)
     start = "nothing" if before is None else before[:16]
@@ -59,7 +63,7 @@ def announce(snapshot: SnapshotRef, lake: Path) -> None:
         "reason": f"{snapshot.rows:,} rows, not those of the snapshot before",
         "slot": f"new data {snapshot.dataset} {start}-{snapshot.digest[:16]}",
     }
-    emit(NEW_DATA, "dataset", snapshot.dataset, payload)
+    deliver(NEW_DATA, "dataset", snapshot.dataset, payload)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(_mark(snapshot.dataset, lake), {"digest": snapshot.digest, "rows": snapshot.rows, "at": now})
     logger.info("%s: new data: %d rows, sha256 %s", snapshot.dataset, snapshot.rows, snapshot.digest[:16])

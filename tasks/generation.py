@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from core.errors import ConfigError
 from core.generation.options import GenerationConfig
 from core.generation.seams import seams_in_words
-from core.generation.write import generate, generator_digest
+from core.generation.write import checked, generate, generator_digest
 from core.generation.writer import Generated
 from core.generators.bundle import GeneratorBundle
 from core.pages import markdown_text
@@ -83,11 +83,16 @@ def locate(model: str, settings: Settings) -> Model:
 
 
 @task("find model")
-def find_model(model: str, settings: Settings) -> Model:
-    """See `locate`."""
-    found = locate(model, settings)
+def find_model(job: GenerationConfig, settings: Settings) -> Model:
+    """The job's model; what it cannot write is refused here, where there is no MLflow run yet.
+
+    Raises:
+        TimeloomError: see `locate` and `core.generation.write.checked`.
+    """
+    found = locate(job.model, settings)
+    checked(GeneratorBundle.load(found.path), job, settings.lake)
     if found.name:
-        logger.info("%s is version %s of %s", model, found.version, found.name)
+        logger.info("%s is version %s of %s", job.model, found.version, found.name)
     return found
 
 

@@ -7,9 +7,11 @@ of an external scheduler. The MLflow run that did the work carries it as a tag, 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import mlflow
@@ -38,6 +40,7 @@ WAIT_SECONDS = 24 * 3600.0
 REGISTRY_WAIT_SECONDS = 3600.0
 """How long to wait for another run that registers the same model."""
 
+_NOT_IN_NAMES = re.compile(r"[^\w .,:@+/#-]")
 SlotName = Annotated[
     str,
     Field(
@@ -61,7 +64,8 @@ def slot_of(job: Section, given: str | None) -> str | None:
         return None
     time = flow_run.expected_start_time.astimezone(UTC).isoformat(timespec="seconds")
     digest = content_digest(job=job.model_dump(mode="json"))
-    return f"{runtime.flow_run.flow_name}/{runtime.deployment.name} {time} {digest[:12]}"
+    name = f"{runtime.flow_run.flow_name}/{runtime.deployment.name}"
+    return f"{_NOT_IN_NAMES.sub('-', name)[:150]} {time} {digest[:12]}"
 
 
 @contextmanager
@@ -78,10 +82,8 @@ def sole(slot: str | None, experiment: str, settings: Settings) -> Iterator[Run 
     if slot is None:
         yield None
         return
-    folder = settings.lake / "slots"
-    folder.mkdir(parents=True, exist_ok=True)
     client = connect(settings)
-    with exclusive(folder / f"{content_digest(slot=slot)[:32]}.lock", WAIT_SECONDS):
+    with exclusive(_lock(settings, slot=slot), WAIT_SECONDS):
         yield _finished(client, experiment, slot)
 
 
@@ -89,14 +91,13 @@ def sole(slot: str | None, experiment: str, settings: Settings) -> Iterator[Run 
 def registry_turn(model: str, settings: Settings) -> Iterator[None]:
     """Register and promote versions of a model one after the other, on this lake.
 
-    Two runs that look for a version, or for the champion, at the same moment would both find none.
+    Two runs that look for a version, or for the champion, at the same moment would both find none. Machines
+    without a common lake do not see each other here (docs/operate.md).
 
     Raises:
         BusyError: another run still registers after `REGISTRY_WAIT_SECONDS`.
     """
-    folder = settings.lake / "slots"
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder / f"{content_digest(model=model)[:32]}.lock", REGISTRY_WAIT_SECONDS):
+    with exclusive(_lock(settings, model=model), REGISTRY_WAIT_SECONDS):
         yield
 
 
@@ -122,6 +123,10 @@ def result_of(run: Run, model: type[M]) -> M:
     except (MlflowException, OSError) as error:
         raise TrackingError(f"cannot read {RESULT_FILE} of MLflow run {run.info.run_id}: {error}") from error
     return model.model_validate(tree)
+
+
+def _lock(settings: Settings, **of: str) -> Path:
+    return settings.lake / "slots" / f"{content_digest(**of)[:32]}.lock"
 
 
 def _finished(client: MlflowClient, experiment: str, slot: str) -> Run | None:

@@ -107,8 +107,12 @@ class Rows:
         frame["step" if self.series else "window"] += first
         if self.stamps is not None:
             place = 1 if self.series else 2
-            frame.insert(place, "time", self.stamps[frame["step"].to_numpy()])
+            frame.insert(place, "time", self._shown(self.stamps)[frame["step"].to_numpy()])
         return frame
+
+    def _shown(self, stamps: pd.DatetimeIndex) -> pd.Index[Any]:
+        """Stamps; of windows as text in a .csv: of a part with midnights alone pandas writes no time."""
+        return stamps.astype(str) if self.kind == "csv" and not self.series else stamps
 
     def preview(self, content: Content, rows: int = 5) -> list[dict[str, str]]:
         """The first rows as texts."""

@@ -32,8 +32,8 @@ class Place(Protocol):
     def address(self, name: str = "") -> str:
         """A file of it, or itself, as people write it."""
 
-    def check(self) -> None:
-        """Whether files can be put here, as far as can be told before the work.
+    def check(self, name: str = "") -> None:
+        """Whether a file can be put here, as far as can be told before the work.
 
         Raises:
             ConfigError: they cannot.
@@ -86,7 +86,7 @@ def target_of(output: str, stage: Path) -> Target:
     Raises:
         ConfigError: it is none of these, or nothing writes to such URLs.
     """
-    output = output.removeprefix("file://")
+    output = output.removeprefix("file://").removeprefix("local://")
     if "\0" in output:
         raise ConfigError("an output is a path or a URL; this one holds a NUL character")
     folder, slash, name = output.rpartition("/")
@@ -96,15 +96,18 @@ def target_of(output: str, stage: Path) -> Target:
             "expected an output ending in .parquet, .csv or .npy, or in / for a folder of Parquet parts, got "
             f"{output!r}"
         )
-    if folder.endswith(":/"):
+    if folder.rstrip("/").endswith(":"):
         raise ConfigError(f"{output!r} names no bucket or folder: expected such as s3://bucket/{name}")
     place: Place = _remote(folder, stage) if "://" in output else _Local(_local(folder + slash or "."))
     return Target(place, name or None, kind or "parquet")  # type: ignore[arg-type]
 
 
 def _local(text: str) -> Path:
+    whole = os.path.expandvars(text)
+    if "${" in whole:
+        raise ConfigError(f"{text[:200]!r} names an environment variable that is not set")
     try:
-        return Path(text).expanduser().absolute()
+        return Path(whole).expanduser().resolve()  # one address whatever it is called by
     except (RuntimeError, ValueError, OSError) as error:
         raise ConfigError(f"{text[:200]!r} is no path: {error}") from error
 
@@ -116,10 +119,15 @@ class _Local:
     def address(self, name: str = "") -> str:
         return str(self.folder / name) if name else f"{self.folder}/"
 
-    def check(self) -> None:
+    def check(self, name: str = "") -> None:
         there = self.folder
-        while not there.exists() and there != there.parent:
-            there = there.parent
+        try:
+            if name and (self.folder / name).is_dir():
+                raise ConfigError(f"{self.folder / name} is a folder: remove it or choose another output")
+            while not there.exists() and there != there.parent:
+                there = there.parent
+        except OSError as error:
+            raise ConfigError(f"nothing can be put into {self.folder}: {error}") from error
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             why = "is no folder" if not there.is_dir() else "may not be written to"
             raise ConfigError(f"nothing can be put into {self.folder}: {there} {why}; choose another output")
@@ -205,7 +213,9 @@ class _Remote:
     def address(self, name: str = "") -> str:
         return f"{self.url}/{name}"
 
-    def check(self) -> None:
+    def check(self, name: str = "") -> None:  # noqa: ARG002 - stores know no folders
+        if urlsplit(self.url).scheme in ("http", "https"):
+            raise ConfigError(f"nothing can be written to {self.url}: expected a path or such as s3://bucket/x")
         with self._told():
             self.system.exists(self.folder)
             bucket = self.folder.split("/")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,21 @@ from core.generation.options import GenerationConfig
 from core.generation.rows import Rows
 from core.generation.series import SeriesParts
 from core.generation.stage import stage
-from core.generation.target import Target, target_of
+from core.generation.target import target_of
 from core.generation.windows import WindowParts
-from core.generation.writer import Generated, Report, Writer
+from core.generation.writer import Generated, Report, Writer, refuse_others
 from core.generators.bundle import GeneratorBundle
+from core.generators.integrity import FILES
 from core.lake import code_digest, content_digest, file_digest
 from core.prepare.time.timeline import future_stamps
 
 MOST_STAMPS = 20_000_000
 """They are in memory, 8 bytes each."""
-GENERATOR_FILES = ("generator.json", "series.json", "weights.safetensors")
-_CODE = ("errors.py", "generation", "generators", "networks", "prepare/channels", "prepare/time", "tensors.py")
-_PACKAGES = ("numpy", "pandas", "pyarrow", "torch")
+_CODE = (
+    *("errors.py", "generation", "generators", "networks", "prepare/channels", "prepare/time"),
+    *("strict_json.py", "tensors.py"),
+)
+_PACKAGES = ("exchange_calendars", "numpy", "pandas", "pyarrow", "torch")
 
 
 def generator_digest(folder: Path) -> str:
@@ -36,7 +40,7 @@ def generator_digest(folder: Path) -> str:
         StorageError: one of them cannot be read.
     """
     try:
-        return content_digest(**{name: file_digest(folder / name) for name in GENERATOR_FILES})
+        return content_digest(**{name: file_digest(folder / name) for name in FILES})
     except OSError as error:
         raise StorageError(f"{folder} holds no whole generator: {error}") from error
 
@@ -97,16 +101,38 @@ def generate(
         StorageError, TargetError: the output could not be written; finished parts are kept.
     """
     began = time.monotonic()
+    parts = checked(bundle, config, lake)
     lineage = lineage_of(bundle, config, origin)
-    # Where it lies does not matter yet: an output that is none is refused before anything is made.
     address = target_of(config.output, lake).address
     key = _key(lineage, address)
-    parts = _parts_of(bundle, config, target_of(config.output, lake))
     with stage(lake, address, key) as folder:
-        target = target_of(config.output, folder)
-        target.place.check()
-        writer = Writer(target, parts, lineage, key, folder, config)
+        writer = Writer(target_of(config.output, folder), parts, lineage, key, folder, config)
         return writer.run(began, report or (lambda *_: None))
+
+
+def checked(bundle: GeneratorBundle, config: GenerationConfig, lake: Path) -> WindowParts | SeriesParts:
+    """What to write, after all checks that need no drawing; nothing is made.
+
+    Raises:
+        ConfigError: see `generate`.
+        TargetError: the output's service does not answer.
+    """
+    target = target_of(config.output, lake)
+    bundle.given(config.condition or None)
+    series = config.form == "series"
+    rows = Rows(bundle, target.kind, config.scaled, series, _stamps(bundle, config))
+    parts = SeriesParts(rows, config) if series else WindowParts(rows, config)
+    if isinstance(parts, SeriesParts):
+        parts.check()
+    parts.written.check()
+    if target.name is None:
+        target.place.check()
+        refuse_others(target)
+    else:
+        target.place.check(target.name)
+        if target.kind != "parquet":
+            target.place.check(f"{target.name}.json")
+    return parts
 
 
 def _key(lineage: dict[str, Any], address: str) -> str:
@@ -117,23 +143,11 @@ def _key(lineage: dict[str, Any], address: str) -> str:
         raise ConfigError(f"expected a condition of texts, numbers and booleans: {error}") from error
 
 
-def _parts_of(bundle: GeneratorBundle, config: GenerationConfig, target: Target) -> WindowParts | SeriesParts:
-    """What to write, checked."""
-    bundle.given(config.condition or None)
-    series = config.form == "series"
-    if target.name is None and target.kind != "parquet":
-        raise ConfigError("a folder holds Parquet parts")
-    rows = Rows(bundle, target.kind, config.scaled, series, _stamps(bundle, config))
-    parts = SeriesParts(rows, config) if series else WindowParts(rows, config)
-    if isinstance(parts, SeriesParts):
-        parts.check()
-    parts.written.check()
-    return parts
-
-
 def _stamps(bundle: GeneratorBundle, config: GenerationConfig) -> pd.DatetimeIndex | None:
     if config.start is None:
         return None
+    if not re.search(r"\d{4}", config.start):  # pandas would take the rest from today's date, each time anew
+        raise ConfigError(f"expected start as a date with its year, such as 2024-01-31, got {config.start!r}")
     steps = bundle.generator.length if config.form == "windows" else config.steps or 0
     if steps > MOST_STAMPS:
         raise ConfigError(

@@ -29,6 +29,19 @@ _PART = r"(windows|series)-\d{6}\.parquet"
 _OWN_NAMES = re.compile(rf"{_PART}|\.{_PART}\.tmp|_manifest\.json|\._manifest\.json\.tmp")
 
 
+def refuse_others(target: Target) -> None:
+    """Refuse a folder with files of other making.
+
+    Raises:
+        ConfigError: it holds some.
+    """
+    if others := [name for name in target.place.names() if not _OWN_NAMES.fullmatch(name)]:
+        raise ConfigError(
+            f"{target.address} holds files that are not of this kind, such as {others[0]!r}: choose an empty "
+            "folder"
+        )
+
+
 class Report(Protocol):
     """Takes what is being done, and how much of how much."""
 
@@ -102,6 +115,7 @@ class Writer:
         """
         if self.target.name is None and (whole := self._whole_folder()) is not None:
             remove(self.folder)
+            self._refuse_visible(whole.seams)
             return whole
         self.journal.recover()
         if self.target.name is None:
@@ -153,7 +167,7 @@ class Writer:
         """The verdict on a series.
 
         Raises:
-            DataError: the seams are visible, and that is refused; nothing is left behind.
+            DataError: see `_refuse_visible`; nothing is left behind.
         """
         if self.config.form != "series":
             return None
@@ -168,21 +182,26 @@ class Writer:
                 for part in self.journal.parts:
                     self.place.remove(part.name)
             remove(self.folder)
+        self._refuse_visible(verdict)
+        return verdict
+
+    def _refuse_visible(self, verdict: dict[str, Any] | None) -> None:
+        """DataError for seams that show, where that is refused."""
+        if verdict is not None and verdict["visible"] and self.config.seams == "refuse":
             raise DataError(
                 f"{seams_in_words(verdict)}; nothing was written: try another overlap (1 mixes least), more "
                 "candidates, a better generator, or seams=warn"
             )
-        return verdict
 
     def _finish_file(self, seams: dict[str, Any] | None) -> tuple[int, str]:
         name = self.target.name or ""
         beside = f"{name}.json"
-        if self.rows.kind != "parquet":
-            self.target.place.remove(beside)  # it would be another file's
         parts = [self.folder / part.name for part in self.journal.parts]
         with self.target.place.write(name) as file:
             counted = _Counted(file)
             self.rows.assemble(parts, counted, self.parts.total, self.lineage)  # type: ignore[arg-type]
+            if self.rows.kind != "parquet":
+                self.target.place.remove(beside)  # of the file that goes now
         size, digest = counted.size, counted.digest.hexdigest()
         if self.rows.kind != "parquet":
             facts = {"file": name, "bytes": size, "sha256": digest, "rows": self._count_rows(), "seams": seams}
@@ -190,10 +209,7 @@ class Writer:
         return size, digest
 
     def _finish_folder(self, seams: dict[str, Any] | None) -> tuple[int, str]:
-        names = {part.name for part in self.journal.parts}
-        for name in self.place.names():
-            if name not in names:
-                self.place.remove(name)
+        self._clear_folder()
         parts = [
             {"name": p.name, "count": p.count, "rows": p.rows, "bytes": p.bytes, "sha256": p.sha256}
             for p in self.journal.parts
@@ -205,18 +221,9 @@ class Writer:
         return size, digest
 
     def _clear_folder(self) -> None:
-        """Take away what another job left, its manifest first: from then on the folder is not whole.
-
-        Raises:
-            ConfigError: other files are in it.
-        """
+        """Take away what another job left, its manifest first: from then on the folder is not whole."""
         kept = {part.name for part in self.journal.parts}
-        names = [name for name in self.place.names() if name not in kept]
-        if foreign := [name for name in names if not _OWN_NAMES.fullmatch(name)]:
-            raise ConfigError(
-                f"{self.target.address} holds files that are not of this kind, such as {foreign[0]!r}: choose "
-                "an empty folder"
-            )
+        names = [name for name in self.place.names() if _OWN_NAMES.fullmatch(name) and name not in kept]
         for name in sorted(names, key=lambda name: name != MANIFEST):
             self.place.remove(name)
 
@@ -231,15 +238,15 @@ class Writer:
                 if self.place.digest(part["name"]) != (part["bytes"], part["sha256"]):
                     logger.warning("%s is missing or has changed: all is made again", part["name"])
                     return None
+            facts = {name: found[name] for name in ("rows", "bytes", "seams", "lineage")}
+            order, digest = self.rows.schema.names, found["sha256"]
+            facts["preview"] = [{name: row[name] for name in order} for row in found["preview"]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s of %s is damaged (%s): all is made again", MANIFEST, self.target.address, error)
             return None
-        self.lineage = found["lineage"]
+        self.lineage = facts.pop("lineage")
         logger.info("%s is whole already", self.target.address)
-        facts = {name: found[name] for name in ("rows", "bytes", "seams", "preview")}
-        return self._generated(
-            **facts, digest=found["sha256"], seconds=0.0, resumed=len(found["parts"]), reused=True
-        )
+        return self._generated(**facts, digest=digest, seconds=0.0, resumed=len(found["parts"]), reused=True)
 
     def _generated(self, **facts: Any) -> Generated:
         facts.setdefault("rows", self._count_rows())

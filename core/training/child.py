@@ -115,7 +115,6 @@ def turn(run_dir: Path, wait_seconds: float = TURN_SECONDS) -> Iterator[None]:
     Raises:
         BusyError: another process still trains there after `wait_seconds`.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     with exclusive(run_dir / "turn", wait_seconds):
         # The training of a process that was killed goes on until it notices, and writes a checkpoint then.
         with exclusive(run_dir / "lock", STOP_SECONDS + POLL_SECONDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from core.errors import DataError
 from core.evaluation.distances.dependence import correlation_difference
 from core.evaluation.distances.features import varying
 from core.evaluation.distances.marginal import kolmogorov_smirnov, wasserstein
 from core.evaluation.distances.sample import maximum_mean_discrepancy, median_distance, sliced_wasserstein
 from core.evaluation.distances.temporal import autocorrelation_difference
 from core.watch.stretches import Index, Test, Values, benjamini_hochberg, evenly, held_against, stretches
+
+logger = logging.getLogger(__name__)
 
 Windows = NDArray[np.float32]
 Take = Callable[[Index], Windows]
@@ -102,6 +106,9 @@ def measure_drift(
 ) -> DriftTests:
     """Hold the new windows against stretches of the training windows, see `core.watch.stretches`.
 
+    Channels that are constant in the training windows are left out; so is, which is logged, the maximum mean
+    discrepancy where half of these windows are equal.
+
     Args:
         take: Training windows by their numbers in the order of time, shape (n, T, D), scaled to about [0, 1].
         new: Shape (M, T, D), scaled by the same, M at most N / 12.
@@ -118,9 +125,12 @@ def measure_drift(
     mask = varying(some)
     channels = [name for name, there in zip(channels, mask, strict=True) if there]
     columns = [name for name, there in zip(columns, mask, strict=True) if there]
+    own, disjoint = level / FAMILIES, len(span[0]) / len(new)
+    if not channels:
+        logger.warning("no channel of the training windows varies: nothing is measured")
+        return DriftTests(len(new), disjoint, (), (), own)
     parts = stretches(*span, len(new), most)
-    disjoint = len(span[0]) / len(new)
-    bandwidth = median_distance(some[evenly(np.arange(len(some)), _BANDWIDTH_WINDOWS)][..., mask])
+    bandwidth = _bandwidth(some[evenly(np.arange(len(some)), _BANDWIDTH_WINDOWS)][..., mask])
 
     def measured(real: Windows, other: Windows) -> dict[str, Values]:
         return _measured(real[..., mask], other[..., mask], bandwidth, seed)
@@ -139,7 +149,6 @@ def measure_drift(
         ]
         for name, values in value.items()
     }
-    own = level / FAMILIES
     by_channel = {name: tests.pop(name) for name in _BY_CHANNEL}
     return DriftTests(
         size=len(new),
@@ -150,10 +159,19 @@ def measure_drift(
     )
 
 
-def _measured(real: Windows, other: Windows, bandwidth: float, seed: int) -> dict[str, Values]:
+def _bandwidth(windows: Windows) -> float | None:
+    try:
+        return median_distance(windows)
+    except DataError as reason:  # events that are rare, a category that hardly ever changes
+        logger.warning("the maximum mean discrepancy is left out: %s", reason)
+        return None
+
+
+def _measured(real: Windows, other: Windows, bandwidth: float | None, seed: int) -> dict[str, Values]:
     """By measure: one number a channel, or one of all together."""
     found = {name: np.asarray(by_channel(real, other)) for name, by_channel in _BY_CHANNEL.items()}
-    found["mmd"] = np.array([maximum_mean_discrepancy(real, other, bandwidth)])
+    if bandwidth is not None:
+        found["mmd"] = np.array([maximum_mean_discrepancy(real, other, bandwidth)])
     found["sliced_wasserstein"] = np.array([sliced_wasserstein(real, other, seed)])
     found["autocorrelation_difference"] = np.array([autocorrelation_difference(real, other).mean()])
     if real.shape[2] > 1:

@@ -187,7 +187,8 @@ class _Look:
             told=self.progress,
         )
         parts = stretches(training.first, training.last, size, config.windows)
-        chosen = [parts[place].own for place in evenly(np.arange(len(parts)), config.judges)]
+        apart = parts[::2]  # neighbours overlap by half: as noise to compare with they would count twice
+        chosen = [apart[place].own for place in evenly(np.arange(len(apart)), config.judges)]
 
         def paired(windows: WindowArrays) -> tuple[Windows, Windows]:
             given = windows.condition if known.condition else None

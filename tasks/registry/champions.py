@@ -54,10 +54,9 @@ def set_champion(client: MlflowClient, name: str, version: str, how: How, why: s
     Returns:
         The champion before, None if there was none.
     """
-    champion = champion_of(client, name)
+    champion, changes = champion_of(client, name), history(client, name)  # both read before anything is written
     before = None if champion is None else str(champion.version)
     if before == version:
-        changes = history(client, name)
         if changes and changes[-1].after == version:
             return before
         # The alias was set and the process died before it was recorded.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -18,6 +19,7 @@ PREFIX = "champion."
 MAX_REASON = 1000
 """Characters: on PostgreSQL a tag of a registered model holds 5,000, and JSON may need two for one."""
 _DIGITS = 6
+_KEY = re.compile(rf"{re.escape(PREFIX)}([0-9]{{{_DIGITS}}})\Z")
 
 How = Literal["gates", "always", "hand", "rollback", "outside"]
 """Who decided: the gates, `registry.promote: always`, a person, a person who took back, or somebody past us."""
@@ -46,14 +48,25 @@ def history(client: MlflowClient, name: str) -> list[Change]:
     Raises:
         StorageError: a record cannot be read.
     """
-    tags = client.get_registered_model(name).tags
-    records = sorted((key, value) for key, value in tags.items() if key.startswith(PREFIX))
-    try:
-        return [Change.model_validate_json(value) for _, value in records]
-    except ValidationError as error:
-        raise StorageError(
-            f"the history of {name}, its tags {PREFIX}*, cannot be read: {error}; mend or delete that tag"
-        ) from error
+    changes = []
+    for number, value in _records(client, name):
+        try:
+            changes.append(Change.model_validate_json(value))
+        except ValidationError as error:
+            raise StorageError(
+                f"the history of {name} cannot be read, its tag {_key(number)}: {error}; mend or delete it"
+            ) from error
+    return changes
+
+
+def _records(client: MlflowClient, name: str) -> list[tuple[int, str]]:
+    """Number and text of each, ascending; a record that somebody deleted leaves a gap."""
+    tags = client.get_registered_model(name).tags.items()
+    return sorted((int(match[1]), value) for key, value in tags if (match := _KEY.match(key)))
+
+
+def _key(number: int) -> str:
+    return f"{PREFIX}{number:0{_DIGITS}}"
 
 
 def record(client: MlflowClient, name: str, how: How, before: str | None, after: str, why: str) -> Change:
@@ -62,10 +75,10 @@ def record(client: MlflowClient, name: str, how: How, before: str | None, after:
     last = known[-1].after if known else None
     if before is not None and before != last:
         seen = f"found as the champion; version {last} was recorded" if last else "was the champion already"
-        _append(client, name, len(known), _change("outside", last, before, seen))
+        _append(client, name, _change("outside", last, before, seen))
         return record(client, name, how, before, after, why)
     change = _change(how, before, after, why)
-    _append(client, name, len(known), change)
+    _append(client, name, change)
     return change
 
 
@@ -110,8 +123,7 @@ def _change(how: How, before: str | None, after: str, why: str) -> Change:
     )
 
 
-def _append(client: MlflowClient, name: str, number: int, change: Change) -> None:
-    tree = change.model_dump(exclude_none=True)
-    client.set_registered_model_tag(
-        name, f"{PREFIX}{number + 1:0{_DIGITS}}", json.dumps(tree, ensure_ascii=False)
-    )
+def _append(client: MlflowClient, name: str, change: Change) -> None:
+    numbers = [number for number, _ in _records(client, name)]
+    text = json.dumps(change.model_dump(exclude_none=True), ensure_ascii=False)
+    client.set_registered_model_tag(name, _key(max(numbers, default=0) + 1), text)

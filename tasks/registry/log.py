@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -31,7 +34,7 @@ def log_version(
 ) -> ModelVersion:
     """Log the generator as a model of the run and register it as a version."""
     bundle, files = GeneratorBundle.load(generator.path), manifest_digest(generator.path)
-    with tempfile.TemporaryDirectory(prefix="timeloom-") as folder:
+    with tempfile.TemporaryDirectory(prefix="timeloom-") as folder, _import_path_kept():
         package = write_package(Path(folder))
         # Not `mlflow.pyfunc.log_model`, which takes the active run and the active experiment and no other.
         logged = run.client.create_logged_model(
@@ -66,6 +69,16 @@ def log_version(
         **scores,
     }
     return mlflow.register_model(model.model_uri, job.model_name, tags=tags)
+
+
+@contextmanager
+def _import_path_kept() -> Iterator[None]:
+    """MLflow tries the example and leaves the package's folder, soon gone, on the path: one for each model."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def signature_of(bundle: GeneratorBundle) -> ModelSignature:

@@ -22,7 +22,7 @@ from tasks.events import PROMOTED, REJECTED, emit
 from tasks.factory import outcome, task
 from tasks.progress import progress
 from tasks.registry.champions import PREVIOUS_TAG, set_champion, turn
-from tasks.registry.history import How, history, taken_back
+from tasks.registry.history import Change, How, history, taken_back
 from tasks.registry.register import RegisteredRef
 from tasks.registry.versions import (
     CHALLENGER,
@@ -101,17 +101,21 @@ def _decided(
     lake: Path,
 ) -> DecisionRef:
     version = client.get_model_version(model.name, model.version)
+    changes = history(client, model.name)
     if _number(champion) == model.version:  # it has won already, against the one before
-        champion = _one_before(client, version)
-    back = taken_back(history(client, model.name), model.version)
+        champion = _one_before(client, version, changes)
+    back = taken_back(changes, model.version)
     challenger = Challenger(model.name, model.version, str(version.run_id), *made, rolled_back=back)
     with ExitStack() as stack, progress("promote") as report:
         incumbent = None if champion is None else _incumbent(stack, champion)
         return decide(job, challenger, incumbent, lake, report)
 
 
-def _one_before(client: MlflowClient, version: ModelVersion) -> ModelVersion | None:
-    before = version.tags.get(PREVIOUS_TAG, "none")
+def _one_before(client: MlflowClient, version: ModelVersion, changes: list[Change]) -> ModelVersion | None:
+    before = version.tags.get(PREVIOUS_TAG)
+    if before is None:  # somebody made it the champion past us: the last one that is recorded was it before
+        others = [change.after for change in changes if change.after != str(version.version)]
+        before = others[-1] if others else "none"
     return None if before == "none" else find_number(client, version.name, before)
 
 
@@ -163,8 +167,8 @@ def _carry_out(
     payload = {"name": name, "version": number, "reason": decision.reason}
     if decision.promoted:
         how: How = "always" if decision.rule == "always" else "gates"
-        before = set_champion(client, name, number, how, decision.reason)
-        emit(PROMOTED, "model", name, {**payload, "before": before})
+        set_champion(client, name, number, how, decision.reason)
+        emit(PROMOTED, "model", name, {**payload, "before": decision.champion})
     elif decision.rule == "if_better" and _number(champion) != number:
         emit(REJECTED, "model", name, {**payload, "champion": _number(champion)})
     client.set_model_version_tag(name, number, DECISION_TAG, decision.digest)

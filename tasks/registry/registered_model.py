@@ -94,6 +94,8 @@ def _asked(model_input: Any, params: dict[str, Any]) -> dict[str, Any]:
 def _row(model_input: Any) -> dict[str, Any]:
     """The parameters that the input says, {} if it is empty."""
     if isinstance(model_input, pd.DataFrame):
+        if not model_input.columns.is_unique:
+            _refuse(f"expected each parameter once, got {', '.join(map(str, model_input.columns)):.200}")
         model_input = model_input.to_dict("records")
     if isinstance(model_input, np.ndarray):  # MLflow's of `inputs`
         model_input = model_input.tolist()

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
-from core.errors import ConfigError
+from core.errors import ConfigError, TimeloomError, TrackingError
 from tasks.registry.files import check_files, pinned
 from tasks.tracking import without_password
 
@@ -39,19 +42,52 @@ def resolve_model(name: str) -> Path:
     Raises:
         ConfigError: there is no such model.
         StorageError: its files are not those that were registered.
+        TrackingError: the server does not answer.
     """
     if (folder := Path(name)).is_dir():
         return bundle_in(folder)
     try:
         uri, digest = pinned(_run_model_uri(name) if _RUN_ID.match(name) else f"models:/{name}")
-        found = bundle_in(Path(download_artifacts(artifact_uri=uri)))
+        found = bundle_in(_downloaded(uri))
     except (MlflowException, OSError) as error:
-        raise ConfigError(
-            f"there is no model {name!r} at {without_password(mlflow.get_tracking_uri())}; expected "
-            f"name@alias, name/version, a run id or a folder; `timeloom models` lists them ({error})"
-        ) from error
+        raise _not_found(name, error) from error
     check_files(found, uri, digest)
     return found
+
+
+def _downloaded(uri: str) -> Path:
+    """A model's folder: where it is stored if that is here, else a copy for as long as this process lives."""
+    stored = ModelsArtifactRepository(uri)
+    if isinstance(stored.repo, LocalArtifactRepository):
+        return Path(stored.download_artifacts(""))
+    return Path(stored.download_artifacts("", dst_path=tempfile.mkdtemp(dir=_copies().name)))
+
+
+@cache
+def _copies() -> tempfile.TemporaryDirectory[str]:
+    """Removed as the process ends: what MLflow downloads by itself stays for ever."""
+    return tempfile.TemporaryDirectory(prefix="timeloom-")
+
+
+def _not_found(name: str, error: MlflowException | OSError) -> TimeloomError:
+    """What to say where a model cannot be had: a server that does not answer is not one without it."""
+    where = without_password(mlflow.get_tracking_uri())
+    absent = isinstance(error, FileNotFoundError)
+    if isinstance(error, MlflowException):
+        absent = error.error_code in _ABSENT
+    if not absent:
+        return TrackingError(f"the model {name!r} cannot be had from {where}: {without_password(str(error))}")
+    model, _, alias = name.partition("@")
+    client = MlflowClient()
+    if alias and has_model(client, model) and find_alias(client, model, alias) is None:
+        more = f"`timeloom models {model}` shows the versions"
+        if alias == CHAMPION:
+            more += f" and why none passed its gates, `timeloom promote {model}/VERSION` makes one the champion"
+        return ConfigError(f"there is no model {name!r}: no version of {model} has this alias; {more}")
+    return ConfigError(
+        f"there is no model {name!r} at {where}; expected name@alias, name/version, a run id or a folder; "
+        f"`timeloom models` lists them ({error})"
+    )
 
 
 @contextmanager
@@ -85,9 +121,9 @@ def list_versions(client: MlflowClient, name: str | None = None) -> list[dict[st
         name: Of this model alone.
     """
     rows = []
-    for model in _registered(client, f"name = '{name}'" if name else None):
+    for model in _registered(client, _named(name) if name else None):
         aliases = model.aliases
-        for version in client.search_model_versions(f"name = '{model.name}'"):
+        for version in client.search_model_versions(_named(model.name)):
             rows += [
                 {
                     "name": model.name,
@@ -101,6 +137,12 @@ def list_versions(client: MlflowClient, name: str | None = None) -> list[dict[st
                 }
             ]
     return rows
+
+
+def _named(name: str) -> str:
+    """A filter for this name; models that others registered may have quotes in theirs."""
+    quote = '"' if "'" in name else "'"
+    return f"name = {quote}{name}{quote}"
 
 
 def _registered(client: MlflowClient, only: str | None) -> Iterator[RegisteredModel]:

@@ -23,6 +23,8 @@ from tasks.tracking import connect
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
+ROWS_TAG = "data_rows"
+"""See `core.promotion.facts.DataFacts.tags`."""
 SCORES = ("discriminative_mean", "predictive_mean")
 
 
@@ -99,9 +101,10 @@ def _first_job(client: MlflowClient, champion: ModelVersion, job: JobConfig) -> 
 
 
 def _rows(client: MlflowClient, version: ModelVersion) -> int | None:
-    """How many rows its data had."""
+    """How many rows its data had: by its own tag, or by its run's where it has not been through the gates."""
+    found = version.tags.get(ROWS_TAG)
     try:
-        found = client.get_run(version.run_id).data.tags.get("data.rows")
-    except MlflowException:
-        return None
-    return None if found is None else int(found)
+        found = found or client.get_run(version.run_id).data.tags.get("data.rows")
+    except MlflowException as error:
+        logger.info("the MLflow run of %s version %s: %s", version.name, version.version, error)
+    return int(found) if found is not None and found.isdecimal() else None

@@ -65,7 +65,7 @@ class Server:
 
         return until(ended, seconds)
 
-    def emit(self, event: str, resource: str, payload: dict[str, Any]) -> None:
+    def emit(self, event: str, resource: str, payload: dict[str, Any], asks: str | None = None) -> None:
         """An event as another program would send it."""
         self.call(
             "/events",
@@ -77,6 +77,7 @@ class Server:
                     "resource": {
                         "prefect.resource.id": resource,
                         "prefect.resource.name": resource.rpartition(".")[2],
+                        **({"timeloom.asks": asks} if asks else {}),
                     },
                     "payload": payload,
                 }

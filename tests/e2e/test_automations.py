@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import torch
@@ -15,11 +18,14 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from core.config import JobConfig
-from core.errors import ConfigError
+from core.errors import BusyError, ConfigError, TrackingError
+from core.handles import SnapshotRef
 from core.settings import Settings
 from flows.automations import ensure
+from flows.rules import notification_rules
 from flows.train import train
 from tasks import gpu
+from tasks.arrivals import announce, announced
 from tasks.gpu import gpu_slot
 from tests.e2e.conftest import make_place
 from tests.e2e.own_server import Server, Webhook, prefect_server, until, webhook
@@ -50,18 +56,36 @@ def deployment(server: Server, hook: Webhook) -> str:
     return str(made)
 
 
+def bound(closed: socket.socket) -> int:
+    """A port at which nobody answers."""
+    closed.bind(("127.0.0.1", 0))
+    return int(closed.getsockname()[1])
+
+
 def new_run(server: Server, known: set[str]) -> dict[str, Any]:
     """The run that is not among the known."""
     return until(lambda: next((r for r in server.runs() if r["id"] not in known), None))
 
 
-def test_new_data_run_the_dataset_s_training_with_the_slot(server: Server, deployment: str) -> None:
+def test_new_data_run_the_dataset_s_training_with_the_slot(
+    server: Server, deployment: str, tmp_path: Path
+) -> None:
     known = {run["id"] for run in server.runs()}
+    found = SnapshotRef(path=tmp_path, dataset="sine", digest="abc" * 8, rows=3, columns=("x0",))
+    (tmp_path / "snapshots" / "sine").mkdir(parents=True)
+    with (
+        socket.socket() as closed,
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{bound(closed)}/api"}),
+        pytest.raises(TrackingError, match=r"timeloom\.data\.new about dataset sine"),
+    ):
+        announce(found, tmp_path)
+    assert announced("sine", tmp_path) is None  # nobody knows of it: it is told again
     server.emit("timeloom.data.new", "timeloom.dataset.other", {"slot": "not this one"})
-    server.emit("timeloom.data.new", "timeloom.dataset.sine", {"slot": "new data sine nothing-abc", "rows": 3})
+    announce(found, tmp_path)
+    assert announced("sine", tmp_path) == found.digest
     run = new_run(server, known)
     assert run["deployment_id"] == deployment
-    assert run["parameters"]["slot"] == "new data sine nothing-abc"
+    assert run["parameters"]["slot"] == "new data sine nothing-abcabcabcabcabca"
     assert run["parameters"]["job"]["dataset"]["name"] == "sine"
     assert run["parameters"]["job"]["training"] == {"seed": 3}
 
@@ -71,7 +95,9 @@ def test_drift_runs_the_training_that_it_asks_for(server: Server) -> None:
     known = {run["id"] for run in server.runs()}
     job = {"dataset": "sine", "training": {"start_from": "models:/sine-timegan@champion", "seed": 7}}
     payload = {"dataset": "sine", "model": "sine-timegan", "reason": "x0 moved", "job": job, "slot": "drift 1"}
-    server.emit("timeloom.data.drift", "timeloom.dataset.sine", payload)
+    none = {**payload, "retrain": None, "job": None, "slot": None}
+    server.emit("timeloom.data.drift", "timeloom.dataset.sine", none)  # as `retrain: never` sends it
+    server.emit("timeloom.data.drift", "timeloom.dataset.sine", payload, asks="training")
     run = new_run(server, known)
     assert run["parameters"]["job"] == job
     assert run["parameters"]["slot"] == "drift 1"
@@ -130,12 +156,16 @@ def test_making_them_again_keeps_what_somebody_chose_and_follows_the_deployments
             "timeloom: drift -> train/other",
         }
         assert not rules()["timeloom: Crashed -> retry"]["enabled"]
+        (twin,) = notification_rules(uuid4())[:1]  # as two calls at a time would make it
+        client.create_automation(twin)
+        assert len(server.call("/automations/filter", {})) == len(before) + 3
         client.delete_deployment(other)
     ensure()
+    assert len(server.call("/automations/filter", {})) == len(before)
     after = rules()
-    assert {name: rule["id"] for name, rule in after.items()} == {
-        name: rule["id"] for name, rule in before.items()
-    }
+    assert set(after) == set(before)
+    changed = {name for name, rule in after.items() if rule["id"] != before[name]["id"]}
+    assert changed <= {twin.name}  # of two any one stays
     told = len(hook.told)
     server.emit("timeloom.model.promoted", "timeloom.model.x", {"reason": "still told"})
     assert until(lambda: hook.told[told:])[0]["resource"] == "x"
@@ -145,6 +175,7 @@ def test_making_them_again_keeps_what_somebody_chose_and_follows_the_deployments
 def test_one_training_holds_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "resolve_device", torch.device)
     monkeypatch.setattr(gpu, "gpu_name", lambda _: "gpu-8d1c2b3a")
+    monkeypatch.setattr(gpu, "POLL_SECONDS", 0.1)
     settings = Settings(device="cuda")
     inside: list[int] = []
     most: list[int] = []
@@ -164,7 +195,10 @@ def test_one_training_holds_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         limit = client.read_global_concurrency_limit_by_name("gpu-8d1c2b3a")
         assert (limit.limit, limit.active_slots) == (1, 0)
         client.update_global_concurrency_limit(limit.name, GlobalConcurrencyLimitUpdate(limit=2))
-        with gpu_slot(settings):  # what the operator chose stays
+        monkeypatch.setattr(gpu, "WAIT_SECONDS", -1.0)
+        with gpu_slot(settings), gpu_slot(settings):  # what the operator chose stays
+            with pytest.raises(BusyError, match="gpu-8d1c2b3a had no free slot"), gpu_slot(settings):
+                pass
             assert client.read_global_concurrency_limit_by_name("gpu-8d1c2b3a").limit == 2
 
     with (

@@ -182,6 +182,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.services
+@pytest.mark.slow
 def test_what_the_file_says_is_deployed_and_what_no_flow_would_take_is_refused(server: Server) -> None:
     written = yaml.safe_load((PROJECT_ROOT / "deploy" / "prefect.yaml").read_text())["deployments"]
     for entry in written:

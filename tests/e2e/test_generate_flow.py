@@ -73,6 +73,8 @@ def test_the_flow_writes_logs_and_shows(place: Place, first: dict[str, Any], tmp
 @pytest.mark.slow
 def test_the_flow_refuses_before_the_work(place: Place, first: dict[str, Any], tmp_path: Path) -> None:
     version, output = f"{first['model_name']}/{first['model_version']}", f"{tmp_path}/x.parquet"
+    experiment = place.mlflow.get_run(first["mlflow_run_id"]).info.experiment_id
+    runs = len(place.mlflow.search_runs([experiment]))
     for job, says in (
         ({"model": "nothing@champion"}, "there is no model"),
         ({"model": version, "condition": {"a": 1}}, "takes no condition"),
@@ -82,6 +84,7 @@ def test_the_flow_refuses_before_the_work(place: Place, first: dict[str, Any], t
         assert state.startswith("FAILED")
         assert says in state
     assert list(tmp_path.iterdir()) == []
+    assert len(place.mlflow.search_runs([experiment])) == runs
 
 
 def _uuid(place: Place, text: str) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from core.catalog import DatasetConfig
 from core.config import JobConfig
-from core.errors import BusyError, ConfigError, StorageError
+from core.errors import BusyError, ConfigError, StorageError, TrackingError
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.integrity import manifest_digest
 from core.generators.timegan import TimeGAN
@@ -29,13 +29,21 @@ from core.lake import exclusive
 from core.prepare.channels.layout import Column, Layout
 from flows.cli import registry
 from tasks.events import PROMOTED, REJECTED
-from tasks.registry import champions, promotion
+from tasks.registry import champions, promotion, versions
 from tasks.registry.champions import promote_by_hand, roll_back, set_champion, turn
 from tasks.registry.files import FILES_TAG
 from tasks.registry.history import Change, history, line_of_champions, record, taken_back, was_champion
 from tasks.registry.promotion import promote
 from tasks.registry.register import RegisteredRef
-from tasks.registry.versions import CHALLENGER, CHAMPION, KEY_TAG, champion_of, find_alias
+from tasks.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    KEY_TAG,
+    champion_of,
+    find_alias,
+    list_versions,
+    resolve_model,
+)
 from tasks.tracking import TrackedRun
 from tests.unit.report_scores import privacy, small_scores
 
@@ -240,6 +248,65 @@ def test_a_registry_that_does_not_answer_is_not_one_without_a_champion(
         champion_of(client, name)
 
 
+def test_a_record_that_was_deleted_leaves_a_gap_and_one_that_is_damaged_stops_a_change(
+    client: MlflowClient, add: Add, tmp_path: Path, name: str
+) -> None:
+    add(0), add(1)
+    for version in "121":
+        promote_by_hand(client, tmp_path, f"{name}/{version}", f"to {version}")
+    client.set_registered_model_tag(name, "champion.000002", "{")
+    client.set_registered_model_tag(name, "champion.of-hearts", "somebody else's")
+    with pytest.raises(StorageError, match=r"its tag champion\.000002"):
+        promote_by_hand(client, tmp_path, f"{name}/2", "")
+    assert champion_number(client, name) == "1"
+    client.delete_registered_model_tag(name, "champion.000002")  # as the error says
+    promote_by_hand(client, tmp_path, f"{name}/2", "again")
+    assert [change.why for change in history(client, name)] == ["to 1", "to 1", "again"]
+
+
+def test_a_model_that_is_not_there_is_told_from_a_server_that_is_not(
+    client: MlflowClient, add: Add, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(0)
+    says = f"`timeloom models {name}` shows .* why .*`timeloom promote {name}/VERSION`"
+    with pytest.raises(ConfigError, match=says):
+        resolve_model(f"{name}@{CHAMPION}")
+    with pytest.raises(ConfigError, match=f"`timeloom models {name}` shows the versions"):
+        resolve_model(f"{name}@nobody")
+    for absent in (f"nothing@{CHAMPION}", f"{name}/9", "0" * 32):
+        with pytest.raises(ConfigError, match="expected name@alias"):
+            resolve_model(absent)
+    client.set_registered_model_alias(name, CHAMPION, "1")
+    stored = resolve_model(f"{name}@{CHAMPION}")
+    assert (stored / "weights.safetensors").is_file()
+    monkeypatch.setattr(versions, "LocalArtifactRepository", type("Elsewhere", (), {}))
+    copy, root = resolve_model(f"{name}@{CHAMPION}"), Path(versions._copies().name)
+    assert root in copy.parents
+    assert manifest_digest(copy) == manifest_digest(stored)
+    versions._copies().cleanup()  # as at the end of the process
+    versions._copies.cache_clear()
+    assert not root.exists()
+    assert stored.exists()
+
+    def down(*_: Any) -> None:
+        raise MlflowException("connection refused")
+
+    monkeypatch.setattr(MlflowClient, "get_model_version_by_alias", down)
+    with pytest.raises(TrackingError, match="connection refused") as refused:
+        resolve_model(f"{name}@{CHAMPION}")
+    assert refused.value.retryable
+
+
+def test_versions_are_listed_beside_models_with_quotes_in_their_names(
+    client: MlflowClient, add: Add, run: TrackedRun, name: str
+) -> None:
+    add(0)
+    client.create_registered_model(f"{name}'s")
+    client.create_model_version(f"{name}'s", "elsewhere", run_id=run.run_id)
+    assert {(row["name"], row["version"]) for row in list_versions(client)} >= {(name, "1"), (f"{name}'s", "1")}
+    assert [row["name"] for row in list_versions(client, f"{name}'s")] == [f"{name}'s"]
+
+
 def test_changes_take_turns(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(champions, "TURN_SECONDS", 0.0)
     (tmp_path / "promotions" / name).mkdir(parents=True)
@@ -414,6 +481,20 @@ def test_a_champion_that_cannot_be_compared_stays(
     assert stage.promote("3").alias == CHALLENGER
     assert "Not comparable" in client.get_model_version(name, "3").tags["gate.better"]
     assert champion_number(client, name) == "1"
+
+
+def test_what_somebody_made_champion_past_us_is_not_judged_as_the_first(
+    client: MlflowClient, add: Add, stage: Stage, name: str
+) -> None:
+    add(0), add(1)
+    stage.promote("1")
+    stage.promote("2")
+    client.set_registered_model_alias(name, CHAMPION, "2")  # on MLflow's page
+    again = stage.promote("2")
+    assert data(again).reused
+    assert data(again).alias == CHAMPION
+    assert [change.after for change in history(client, name)] == ["1"]
+    assert client.get_model_version(name, "2").tags["promotion"].startswith("not promoted: did not pass better")
 
 
 def test_who_comes_second_is_judged_against_who_came_first(

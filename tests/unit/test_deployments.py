@@ -23,10 +23,13 @@ from prefect_redis.client import RedisMessagingSettings
 
 from core.config import KINDS, JobConfig, build_job
 from core.errors import ConfigError
+from core.generation.options import GenerationConfig
+from core.generation.target import target_of
 from core.settings import PROJECT_ROOT, Settings
 from core.sources.resolve import resolve_dataset
 from flows.deployments import DEPLOYMENTS_FILE, DeploymentSpec, enter_checkout, read_deployments
 from flows.train import train
+from tasks.gpu import NO_LIMIT
 
 DEPLOY = PROJECT_ROOT / "deploy"
 SPECS = {spec.entrypoint.rpartition(".")[2]: spec for spec in read_deployments()}
@@ -139,6 +142,17 @@ def test_the_pull_step_goes_where_timeloom_is_installed(
     assert Path.cwd() == PROJECT_ROOT
     (step,) = yaml.safe_load(DEPLOYMENTS_FILE.read_text())["pull"]
     assert list(step) == [f"{enter_checkout.__module__}.{enter_checkout.__name__}"]
+
+
+def test_what_is_generated_lies_in_the_lake_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    output = GenerationConfig.model_validate(SPECS["generate"].parameters["job"]).output
+    monkeypatch.setenv("TIMELOOM_HOME", str(tmp_path))
+    assert target_of(output, tmp_path).address == str(tmp_path / "synthetic" / "sp500.parquet")
+    monkeypatch.delenv("TIMELOOM_HOME")
+    with pytest.raises(ConfigError, match="not set"):
+        target_of(output, tmp_path)
 
 
 # The form of a run. What it sends is known from the V2 pages of Prefect 3.8: every default that it finds in the
@@ -263,7 +277,14 @@ def test_a_pool_offers_what_prefects_own_does_and_no_more_than_it_names(kind: st
     assert used == set(ours["variables"]["properties"])
     env = filled(kind)["env"]
     assert env["PREFECT_LOGGING_EXTRA_LOGGERS"] == "core,tasks,flows"
-    assert set(env) <= _get_valid_setting_names(PrefectSettings)
+    ours_too = {f"TIMELOOM_{name.upper()}" for name in Settings.model_fields}
+    assert set(env) <= _get_valid_setting_names(PrefectSettings) | ours_too
+
+
+def test_kubernetes_alone_hands_out_gpus() -> None:
+    kinds = ("process", "docker", "kubernetes")
+    limits = {kind: filled(kind)["env"].get("TIMELOOM_GPU_LIMIT") for kind in kinds}
+    assert limits == {"process": None, "docker": None, "kubernetes": NO_LIMIT}
 
 
 def test_the_process_worker_reads_its_pool() -> None:

@@ -24,11 +24,12 @@ from core.generation.stage import stage
 from core.generation.target import target_of
 from core.generation.write import generate
 from core.generation.writer import MANIFEST, Generated
+from core.generators import module as module_module
 from core.generators.bundle import GeneratorBundle
-from core.generators.module import SAMPLE_CHUNK
 from core.generators.registry import GENERATORS
 from core.prepare.channels.encode import joined
 from core.prepare.channels.layout import Block, Channels, Column, Layout, WindowArrays, concatenated
+from tests.unit import fake_generator
 from tests.unit.fake_generator import Fake, made
 
 PLAIN = Layout((Column("x", minimum=-5.0, maximum=15.0), Column("n", minimum=0.0, maximum=9.0, integer=True)))
@@ -37,7 +38,8 @@ MIXED = Layout(
     (Column("vip", "binary", categories=(False, True), optional=True),),
     (Column("group", "categorical", categories=("u", "v")),),
 )
-WINDOWS = 3 * SAMPLE_CHUNK + 17
+CHUNK = 48
+WINDOWS = 3 * CHUNK + 17
 EVERYTHING = Channels(
     (Block("continuous"), Block("one_hot", 3), Block("binary", 1, optional=True)),
     (Block("continuous"),),
@@ -47,8 +49,10 @@ EVERYTHING = Channels(
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk a part."""
+    """A chunk a part, and few windows a chunk."""
     monkeypatch.setattr(windows_module, "PART_CELLS", 1)
+    for module in (module_module, windows_module, fake_generator):
+        monkeypatch.setattr(module, "SAMPLE_CHUNK", CHUNK)
 
 
 def job(output: Any, **options: Any) -> GenerationConfig:
@@ -90,36 +94,36 @@ def cut(bundle: GeneratorBundle, after: int) -> GeneratorBundle:
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_a_stream_is_the_sample_from_any_chunk_on(kind: str) -> None:
     generator = GENERATORS[kind](length=6, channels=EVERYTHING, seed=1)
-    n = 2 * SAMPLE_CHUNK + 5
+    n = 2 * CHUNK + 5
     whole = generator.sample(n, 7)
     for start in range(4):
         chunks = list(generator.stream(n, 7, start=start))
-        assert [len(chunk) for chunk in chunks] == [SAMPLE_CHUNK, SAMPLE_CHUNK, 5][start:]
+        assert [len(chunk) for chunk in chunks] == [CHUNK, CHUNK, 5][start:]
         if chunks:
             rest = concatenated(chunks)
             for part in ("values", "static", "condition", "lengths"):
-                expected = getattr(whole, part)[start * SAMPLE_CHUNK :]
+                expected = getattr(whole, part)[start * CHUNK :]
                 np.testing.assert_array_equal(getattr(rest, part), expected)
 
 
 def test_drawing_between_chunks_changes_nothing() -> None:
     generator = GENERATORS["timegan"](length=4, channels=Channels.continuous(2), seed=1)
-    expected = generator.sample(SAMPLE_CHUNK + 9, 5).values
+    expected = generator.sample(CHUNK + 9, 5).values
     generator.train()  # type: ignore[attr-defined]
     found = []
-    for chunk in generator.stream(SAMPLE_CHUNK + 9, 5):
+    for chunk in generator.stream(CHUNK + 9, 5):
         assert generator.training  # type: ignore[attr-defined]
         found.append(chunk.values)
         generator.sample(3, 99)
     np.testing.assert_array_equal(np.concatenate(found), expected)
 
 
-@given(st.integers(1, 3 * SAMPLE_CHUNK), st.integers(0, 3))
+@given(st.integers(1, 3 * CHUNK), st.integers(0, 3))
 @settings(max_examples=20)
 def test_streams_begin_anywhere(n: int, start: int) -> None:
     generator = GENERATORS["rcgan"](length=3, channels=Channels.continuous(1), seed=2)
     rest = [chunk.values for chunk in generator.stream(n, 11, start=start)]
-    expected = generator.sample(n, 11).values[start * SAMPLE_CHUNK :]
+    expected = generator.sample(n, 11).values[start * CHUNK :]
     np.testing.assert_array_equal(np.concatenate([expected[:0], *rest]), expected)
 
 
@@ -135,6 +139,16 @@ def test_parts_make_the_same_csv_as_the_whole_frame(tmp_path: Path) -> None:
     beside = json.loads((tmp_path / "x.csv.json").read_text())
     assert beside["lineage"]["version"] == "3"
     assert beside["sha256"] == result.digest
+
+
+def test_stamps_are_written_alike_in_every_part(tmp_path: Path) -> None:
+    bundle, n = made(PLAIN), CHUNK + 1
+    bundle = replace(bundle, series=replace(bundle.series, time={"frequency": "h"}))
+    midnight_last = next(seed for seed in range(99) if bundle.sample_encoded(n, seed).lengths[-1] == 1)
+    write(bundle, tmp_path / "lake", tmp_path / "x.csv", windows=n, seed=midnight_last, start="2024-03-31")
+    frame = bundle.sample_frame(n, midnight_last)
+    frame.insert(2, "time", pd.date_range("2024-03-31", periods=4, freq="h")[frame["step"]])
+    assert (tmp_path / "x.csv").read_text() == frame.to_csv(index=False, lineterminator="\n")
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -246,10 +260,19 @@ def test_a_whole_folder_is_left_as_it_is(tmp_path: Path) -> None:
     again = write(cut(bundle, 0), lake, output)
     assert again.reused
     assert (again.rows, again.digest, again.preview) == (first.rows, first.digest, first.preview)
+    assert list(again.preview[0]) == ["window", "step", "x", "n"]
     (tmp_path / "x" / "windows-000002.parquet").unlink()
     third = write(bundle, lake, output)
     assert not third.reused
     assert third.digest == first.digest
+    manifest = tmp_path / "x" / MANIFEST
+    tree = json.loads(manifest.read_text())
+    for damage in ("[1]", b"\xff", *(json.dumps({**tree, name: None}) for name in ("parts", "preview"))):
+        manifest.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+        assert not write(bundle, lake, output).reused
+    (tmp_path / "x" / "mine.parquet").write_text("would be read with them")
+    with pytest.raises(ConfigError, match=r"mine\.parquet.*empty folder"):
+        write(bundle, lake, output)
 
 
 def test_one_writes_at_a_time(tmp_path: Path) -> None:
@@ -259,6 +282,27 @@ def test_one_writes_at_a_time(tmp_path: Path) -> None:
         pytest.raises(BusyError, match=r"x\.npy is being written by another process"),
     ):
         write(made(PLAIN), tmp_path / "lake", tmp_path / "x.npy")
+
+
+def test_a_file_has_one_writer_whatever_it_is_called_by(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    names = [f"{tmp_path}/{way}/x.npy" for way in ("a", "b", "b/../a", f"../{tmp_path.name}/a")]
+    assert {target_of(name, tmp_path).address for name in names} == {f"{tmp_path.resolve()}/a/x.npy"}
+
+
+def test_what_others_put_into_a_folder_meanwhile_stays(tmp_path: Path) -> None:
+    bundle, notes = made(PLAIN), tmp_path / "x" / "notes.txt"
+
+    class Busy(Fake):
+        def stream(self, *arguments: Any, **more: Any) -> Iterator[WindowArrays]:
+            for place, chunk in enumerate(bundle.generator.stream(*arguments, **more)):
+                if place:
+                    notes.write_text("precious")
+                yield chunk
+
+    write(replace(bundle, generator=Busy(PLAIN)), tmp_path / "lake", f"{tmp_path}/x/")  # type: ignore[arg-type]
+    assert notes.read_text() == "precious"
 
 
 # What cannot be
@@ -274,14 +318,19 @@ def test_one_writes_at_a_time(tmp_path: Path) -> None:
         ("memory://x.npy", "names no bucket"),
         ("nowhere://a/x.npy", "nowhere"),
         ("s3://me:pass@b/x.npy", "password"),
+        ("s3:///x.npy", "names no bucket"),
         ("https://example.com/a/x.npy?token=abc", "token"),
+        ("https://example.com/a/x.npy", "nothing can be written to"),
+        ("here.npy", r"here\.npy is a folder"),
+        ("x" * 300 + ".npy", "name too long"),
     ],
 )
 def test_outputs_that_are_none(tmp_path: Path, output: str, says: str) -> None:
+    (tmp_path / "here.npy").mkdir()
     place = output if "://" in output else f"{tmp_path}/{output}"
     with pytest.raises(ConfigError, match=says):
         write(cut(made(PLAIN), 0), tmp_path / "lake", place)
-    assert not list(tmp_path.rglob("*.npy"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["here.npy"]
 
 
 def test_a_folder_of_others_is_not_written_into(tmp_path: Path) -> None:
@@ -302,7 +351,9 @@ def test_a_full_disk_leaves_the_old_file_and_what_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle, lake, output = made(PLAIN), tmp_path / "lake", tmp_path / "x.npy"
+    beside = tmp_path / "x.npy.json"
     output.write_text("old")
+    beside.write_text("of the old")
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -311,8 +362,8 @@ def test_a_full_disk_leaves_the_old_file_and_what_is_finished(
         patch.setattr("core.generation.rows.shutil.copyfileobj", full)
         with pytest.raises(StorageError, match=r"x\.npy \(\d+ bytes so far, [\d,]+ free\)"):
             write(bundle, lake, output)
-    assert output.read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "x.npy"]
+    assert (output.read_text(), beside.read_text()) == ("old", "of the old")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "x.npy", "x.npy.json"]
     assert write(bundle, lake, output).resumed == 4
 
 

@@ -78,6 +78,22 @@ def test_a_full_disk_is_a_storage_error_and_keeps_the_old_file(tmp_path: Path) -
     assert target.read_text() == '{\n  "old": 1\n}\n'
 
 
+def test_a_lock_that_cannot_be_had_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file/lock"), exclusive(tmp_path / "file" / "lock"):
+        pass
+
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("core.lake.fcntl.flock", no_locks)
+    with pytest.raises(StorageError, match="No locks available"), exclusive(tmp_path / "new" / "lock"):
+        pass
+    monkeypatch.undo()
+    with pytest.raises(ConnectionError), exclusive(tmp_path / "new" / "lock"):
+        raise ConnectionError("what fails in the block stays what it is")
+
+
 BUILDER = """
 import logging, sys, time
 from pathlib import Path

@@ -124,6 +124,7 @@ def test_wrong_values_are_refused_with_a_reason(
         (pd.DataFrame({"window": [0]}), {}, "got window"),
         ([{"seed": 1}, {"seed": 2}], {}, "one row of parameters, got 2 rows"),
         ([5], {}, "one row of parameters by name, got 5"),
+        (pd.DataFrame([[1, 2]], columns=["seed", "seed"]), {}, "each parameter once, got seed, seed"),
         ([{"seed": 1}], {"seed": 2}, "both in the input .seed. and in params .seed."),
     ],
 )

@@ -37,7 +37,9 @@ def scheduled(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     return run
 
 
-def test_a_scheduled_run_s_slot_is_deployment_time_and_job(scheduled: types.SimpleNamespace) -> None:
+def test_a_scheduled_run_s_slot_is_deployment_time_and_job(
+    scheduled: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slot = slot_of(job(), None)
     assert slot is not None
     assert slot.startswith("train/sine 2026-03-02T11:00:00+00:00 ")
@@ -47,6 +49,8 @@ def test_a_scheduled_run_s_slot_is_deployment_time_and_job(scheduled: types.Simp
     assert slot_of(job(seed=1), None) != slot
     scheduled.expected_start_time += timedelta(days=1)
     assert slot_of(job(), None) != slot
+    monkeypatch.setattr(slots.runtime.deployment, "name", "bob's " + "x" * 300)
+    TypeAdapter(SlotName).validate_python(slot_of(job(), None))
     assert slot_of(job(), "event 7") == "event 7"
     scheduled.auto_scheduled = False  # somebody pressed the button
     assert slot_of(job(), None) is None

@@ -122,6 +122,24 @@ def test_a_constant_channel_is_left_out() -> None:
     assert [column.column for column in found.columns] == ["a", "b"]
 
 
+def test_rare_events_and_constants_are_measured_as_far_as_they_can_be(caplog: pytest.LogCaptureFixture) -> None:
+    """Most windows of rare events are equal, so that there is no bandwidth; it is no reason to call a drift."""
+    rng = np.random.default_rng(8)
+    rows = (rng.uniform(size=(1400, 3)) < 0.01).astype(np.float64)
+    found = judged(rows[:1300], rows[1300:])
+    assert not alarm(found)
+    assert [test.name for test in found.together] == [
+        "sliced_wasserstein",
+        "autocorrelation_difference",
+        "correlation_difference",
+    ]
+    assert "maximum mean discrepancy is left out" in caplog.text
+    often = np.concatenate([rows[:1300], (rng.uniform(size=(100, 3)) < 0.5).astype(np.float64)])
+    assert alarm(judged(often[:1300], often[1300:]))
+    still = judged(np.zeros((1300, 3)), np.ones((100, 3)))
+    assert (still.columns, still.together, still.share) == ((), (), 0.0)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_benjamini_hochberg_is_scipys(p: list[float]) -> None:
     np.testing.assert_allclose(benjamini_hochberg(np.array(p)), false_discovery_control(p), atol=1e-12)

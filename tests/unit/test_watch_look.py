@@ -120,6 +120,17 @@ def test_rows_of_the_same_law_are_no_drift_and_a_look_is_kept(set_: Scene) -> No
     assert again.metrics == ref.metrics
 
 
+def test_scores_are_held_against_stretches_that_share_no_window(
+    set_: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[Any] = []
+    monkeypatch.setattr("core.watch.look.score_losses", lambda _, pairs, **__: judged.extend(pairs) or [])
+    set_.look(frame(OLD + NEW), judges=50)
+    windows = np.concatenate([real.reshape(len(real), -1) for real, _ in judged])
+    assert len(judged) == (OLD - LENGTH + 1) // 60  # of so many windows each, side by side
+    assert len(np.unique(windows, axis=0)) == len(windows) == 60 * len(judged)
+
+
 def test_names_stay_text_in_the_pages(set_: Scene) -> None:
     data = frame(OLD + NEW)
     data.loc[OLD:, ["<b>x|", "y"]] += 3

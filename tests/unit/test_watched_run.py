@@ -13,7 +13,7 @@ from core.errors import ConfigError
 from core.schema import validated
 from core.settings import Settings
 from core.watch.options import WatchConfig
-from tasks.registry.watched import find_champion
+from tasks.registry.watched import _rows, find_champion
 from tasks.watched_run import LOOKS_TAG, WATCH_TAG, watched_run
 
 
@@ -61,6 +61,16 @@ def test_looks_are_steps_of_one_run_and_one_that_fails_does_not_count(
     with watched_run(config(model="another"), settings) as other:
         assert other.run_id != first.run_id
         assert other.look == 1
+
+
+def test_how_many_rows_a_champion_had_outlasts_its_run(client: MlflowClient) -> None:
+    client.create_registered_model("counted")
+    run, gone = client.create_run("0", tags={"data.rows": "90"}).info.run_id, "f" * 32
+    found = [
+        client.create_model_version("counted", "elsewhere", run_id=made_by, tags=tags)
+        for made_by, tags in ((run, {"data_rows": "80"}), (run, {}), (gone, {"data_rows": "70"}), (gone, {}))
+    ]
+    assert [_rows(client, version) for version in found] == [80, 90, 70, None]
 
 
 def test_without_a_champion_it_says_what_to_do(client: MlflowClient, tmp_path: Path) -> None:
