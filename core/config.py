@@ -85,6 +85,7 @@ class TimeGANConfig(Section):
     wins. docs/timegan.md lists every difference and the option that chooses.
     """
 
+    kind_may_be_left_out = True
     kind: Literal["timegan"] = Field(default="timegan", description="Which generator to train.")
     variant: Literal["code", "paper"] = Field(
         default="code", description="Follow the published code or the paper where they differ."
@@ -418,8 +419,8 @@ class RegistryConfig(Section):
     )
     promote: Literal["if_better", "always", "never"] = Field(
         default="if_better",
-        description="When the new version, always `challenger`, becomes `champion`: `if_better` asks it to pass "
-        "the gates.",
+        description="When the new version, always `challenger`, becomes `champion`: `if_better` asks it to "
+        "pass the gates.",
     )
     gates: GatesConfig = GatesConfig()
 

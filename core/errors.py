@@ -52,6 +52,12 @@ class SourceError(TimeloomError):
     retryable = True
 
 
+class TargetError(TimeloomError):
+    """What is written to behind the network could not be reached or broke off."""
+
+    retryable = True
+
+
 class BusyError(TimeloomError):
     """Another process works on the same artefact; trying later helps."""
 

@@ -10,19 +10,28 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.errors import BusyError, StorageError
 
+logger = logging.getLogger(__name__)
+
 CORE = Path(__file__).resolve().parent
+BUILD_WAIT_SECONDS = 3000.0
+"""How long to wait for another process that builds the same: a bit less than a task's hour, so that the error
+can say who was in the way."""
 _SOURCES = {".py", ".html", ".md", ".css", ".js"}
+_POLL_SECONDS = 0.2
 
 
 def content_digest(**parts: Any) -> str:
@@ -50,18 +59,20 @@ def code_digest(*names: str) -> str:
     return digest.hexdigest()
 
 
-def build_once(folder: Path, build: Callable[[Path], None]) -> bool:
+def build_once(folder: Path, build: Callable[[Path], None], wait_seconds: float = BUILD_WAIT_SECONDS) -> bool:
     """Make sure that `folder` exists, made by `build(temporary_folder)`; True if it was there already.
 
+    A process that is building the same folder is waited for, and its result used.
+
     Raises:
-        BusyError: another process is building the same folder.
+        BusyError: it was still building after `wait_seconds`.
         StorageError: writing failed (disk full, no permission); nothing is left behind.
     """
     if folder.is_dir():
         return True
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder.with_name(f".{folder.name}.lock")):
+        with exclusive(folder.with_name(f".{folder.name}.lock"), wait_seconds):
             if folder.is_dir():
                 return True
             for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
@@ -152,20 +163,49 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
+def exclusive(lock: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold a lock file for this process; the system frees it however the process ends.
+
+    Args:
+        lock: The file, made with its folder if need be; it stays when the lock is freed.
+        wait_seconds: How long to wait for another process that holds it; who it is is logged.
 
     Raises:
         BusyError: another process holds it; the message names its process id.
+        StorageError: the file cannot be written, or its file system has no locks.
     """
-    with lock.open("a+", encoding="ascii") as file:
+    with ExitStack() as stack:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(lock.open("a+", encoding="utf-8"))
+            _wait_for(file, lock, wait_seconds)
+            file.truncate(0)
+            file.write(f"{os.getpid()} on {socket.gethostname()}")
+            file.flush()
+        except OSError as error:
+            raise StorageError(f"could not write and lock {lock}: {error}") from error
+        yield
+
+
+def _wait_for(file: IO[str], lock: Path, wait_seconds: float) -> None:
+    """Take the lock of an open file, looking now and then: a signal must be able to end the wait."""
+    started, told = time.monotonic(), ""
+    while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            raise BusyError(f"{lock.parent} is in use by process {owner}") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+            waited = time.monotonic() - started
+            if waited >= wait_seconds:
+                after = f" after {waited:.0f} s of waiting" if wait_seconds else ""
+                raise BusyError(f"{lock.parent} is in use by process {owner}{after}") from error
+            if owner != told:
+                what = "waiting for process %s, which holds %s, for at most %.0f s"
+                logger.info(what, owner, lock, wait_seconds - waited)
+                told = owner
+            time.sleep(_POLL_SECONDS)
+        else:
+            if told:
+                logger.info("waited %.1f s for %s", time.monotonic() - started, lock)
+            return

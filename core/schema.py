@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,10 +14,38 @@ from core.errors import ConfigError
 M = TypeVar("M", bound=BaseModel)
 
 
+def _as_a_form(schema: dict[str, Any], section: type[Section]) -> None:
+    """Make of a section's JSON schema what Prefect's form of a run needs.
+
+    The form fills in every default that it finds and sends it, so that a preset would have nothing left to set:
+    defaults are told in the description instead. Two stay: that of what chooses among models (`kind`), as the
+    form sends nothing else of the choice, and that of a switch, which is on or off but never empty; no preset
+    sets one. PostgreSQL orders an object's keys by their length; `position` keeps ours.
+
+    JSON schema knows no tags of unions: each model of one asks for its `kind`, or a value without it would
+    be one of several.
+    """
+    properties: dict[str, Any] = schema.get("properties", {})
+    for position, (name, field) in enumerate(properties.items()):
+        field |= {"position": position, "title": name.replace("_", " ").capitalize()}
+        if "const" in field or field.get("type") == "boolean":
+            continue
+        default = field.pop("default", None)
+        if default is not None and not isinstance(default, dict):
+            told = default if isinstance(default, str) else json.dumps(default)
+            field["description"] = f"{field.get('description', '')} Default: {told}.".lstrip()
+    if kind := properties.get("kind", {}).get("const"):
+        schema["title"] = kind  # the form writes it on the button that chooses
+        if not section.kind_may_be_left_out:
+            schema["required"] = [*schema.get("required", ()), "kind"]
+
+
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_as_a_form)
+    kind_may_be_left_out: ClassVar[bool] = False
+    """Of the one model of a union that is meant where no `kind` is said."""
 
     def flat(self) -> dict[str, Any]:
         """Every leaf by its dotted name, `None` included, for logging as parameters."""

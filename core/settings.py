@@ -28,6 +28,12 @@ class Settings(BaseSettings):
         description="Threads of a training on a CPU; empty: recurrent layers by Numba take the faster of one "
         "and all cores, all else takes one.",
     )
+    gpu_limit: str | None = Field(
+        default=None,
+        pattern=r"^[\w.-]{1,100}$",
+        description="Prefect concurrency limit that a training on a GPU holds; empty: the GPU's own, made with "
+        "one slot; `none`: no limit.",
+    )
     prefect_port: int = Field(default=4200, ge=1, le=65535, description="Of the embedded Prefect server.")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Of the MLflow page of `timeloom ui`.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")

@@ -15,7 +15,9 @@ from pydantic_core import PydanticUndefined
 
 from core.catalog import DatasetConfig
 from core.config import PRESETS, JobConfig
+from core.generation.options import GenerationConfig
 from core.settings import Settings
+from core.watch.options import WatchConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 
@@ -50,6 +52,8 @@ def page() -> str:
                 kind, told = model.model_fields["kind"].default, (model.__doc__ or "").splitlines()[0]
                 parts += ["", f"### `{section}` of kind `{kind}`\n", f"{told}\n", *table(model, f"{section}.")]
     parts += ["", "## Dataset files (and `dataset.`)\n", *table(DatasetConfig, "")]
+    for name, job in (("generate", GenerationConfig), ("watch", WatchConfig)):
+        parts += ["", f"## Jobs of the flow `{name}`\n", *own_rows(job)]
     parts += ["", "## Machine settings (environment)\n", *table(Settings, "TIMELOOM_", upper=True)]
     parts += [
         "",
@@ -61,6 +65,14 @@ def page() -> str:
 def table(model: Any, prefix: str, *, upper: bool = False) -> list[str]:
     """Rows of a table, nested sections by their dotted names."""
     return ["| key | default | meaning |", "|---|---|---|", *rows(model, prefix, upper)]
+
+
+def own_rows(model: type[BaseModel]) -> list[str]:
+    """A table of a model's own fields; a dataset in it has a section of its own."""
+    lines = [
+        f"| `{name}` | {default(field)} | {meaning(field)} |" for name, field in model.model_fields.items()
+    ]
+    return ["| key | default | meaning |", "|---|---|---|", *lines]
 
 
 def rows(model: type[BaseModel], prefix: str, upper: bool) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""Pictures of the documentation: real pages of a real run, by headless Chromium.
+"""Pictures of the documentation: real pages of real runs, by headless Chromium.
 
-Run `make run` first, leave `make ui` open in another terminal, then
+Run `make run` and the same with another `--seed` first, leave `timeloom serve` and `timeloom ui` open in two
+other terminals, then
 
     pip install -e '.[docs]' && python docs/screenshots.py
 
@@ -10,8 +11,11 @@ The browser is the system's (`CHROMIUM`, by default /usr/bin/chromium).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import mlflow
 from mlflow import MlflowClient
@@ -43,10 +47,20 @@ def main() -> None:
         f"http://127.0.0.1:{settings.mlflow_port}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     )
     report = download_artifacts(run_id=run.info.run_id, artifact_path="evaluation/report.html")
+    server, _, flow_run = prefect.partition("/runs/flow-run/")
+    with urlopen(f"{server}/api/deployments/name/train/{dataset}") as answer:  # noqa: S310 - our own server
+        deployment = f"{server}/v2/deployments/deployment/{json.load(answer)['id']}"
+    mlflow_page = f"http://127.0.0.1:{settings.mlflow_port}/#"
     PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        shoot(browser, prefect, "prefect-flow-run")
+        shoot(browser, f"{server}/v2/runs/flow-run/{flow_run}", "prefect-flow-run")
+        shoot(browser, f"{server}/v2/runs/flow-run/{flow_run}", "prefect-artifacts", tab="Artifacts")
+        shoot(browser, f"{server}/v2/deployments", "prefect-deployments")
+        shoot(browser, deployment, "prefect-schedule")
+        shoot(browser, f"{deployment}/run", "prefect-form")
+        shoot(browser, f"{mlflow_page}/models/{dataset}-timegan", "mlflow-registry")
+        shoot(browser, f"{mlflow_page}/compare-runs?{compared(run)}", "mlflow-compare")
         shoot(browser, pages, "mlflow-run")
         shoot(browser, f"{pages}/model-metrics", "mlflow-metrics", search="joint/loss")
         shoot(browser, Path(report).as_uri(), "evaluation-report", height=1700)
@@ -57,11 +71,21 @@ def latest_run(dataset: str) -> Run:
     """The newest finished MLflow run of a dataset."""
     client = MlflowClient(tracking_uri=mlflow.get_tracking_uri())
     experiment = client.get_experiment_by_name(dataset)
-    runs = client.search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'", max_results=1)
-    return runs[0]
+    runs = client.search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'")
+    return next(run for run in runs if "timeloom.watch" not in run.data.tags)
 
 
-def shoot(browser: Browser, url: str, name: str, *, search: str = "", height: int = 1000) -> None:
+def compared(run: Run) -> str:
+    """The part of an address that names a run and the one before it, of the same experiment."""
+    found = MlflowClient().search_runs([run.info.experiment_id], "attributes.status = 'FINISHED'")
+    trained = [each.info.run_id for each in found if "timeloom.watch" not in each.data.tags]
+    parts = {"runs": trained[:2], "experiments": [run.info.experiment_id]}
+    return "&".join(f"{name}={quote(json.dumps(value))}" for name, value in parts.items())
+
+
+def shoot(
+    browser: Browser, url: str, name: str, *, search: str = "", tab: str = "", height: int = 1000
+) -> None:
     """One page to `pictures/<name>.png`, after it has settled."""
     page = browser.new_page(viewport={"width": 1500, "height": height})
     page.goto(url)
@@ -69,6 +93,9 @@ def shoot(browser: Browser, url: str, name: str, *, search: str = "", height: in
     for button in page.get_by_role("button", name="Close").all():  # MLflow's assistant covers a third
         button.click()
         page.wait_for_timeout(500)
+    if tab:
+        page.get_by_role("tab", name=tab).first.click()
+        page.wait_for_timeout(SETTLE_MS // 2)
     if search:
         page.get_by_placeholder("Search metric charts").fill(search)
         page.wait_for_timeout(SETTLE_MS // 2)

@@ -63,6 +63,18 @@ def prefect_api(settings: Settings) -> Iterator[str]:
         os.environ.pop("PREFECT_API_URL", None)
 
 
+def running_api(settings: Settings) -> str | None:
+    """The address of a Prefect API that answers already, also put into `PREFECT_API_URL`; none is started.
+
+    To be called before prefect is imported.
+    """
+    url = os.environ.get("PREFECT_API_URL")
+    found = (url if is_healthy(url) else None) if url else _running(settings.lake / "prefect")
+    if found:
+        os.environ["PREFECT_API_URL"] = found
+    return found
+
+
 def is_healthy(url: str) -> bool:
     """Whether a Prefect API answers at `url`."""
     try:

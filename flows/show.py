@@ -97,10 +97,11 @@ def show_result(console: Console, result: TrainResult) -> None:
     show_scores(console, {"value": result.scores}, reported=True)
     where = {
         "model": f"models:/{result.model_name}@{result.alias} (version {result.model_version})",
+        "promotion": result.promotion or "",
         "report": result.report,
         "MLflow run": result.mlflow_url,
         "next": "timeloom ui shows the Prefect and MLflow pages",
     }
     for name, text in where.items():
-        if name != "model" or result.model_name:
+        if text and (name != "model" or result.model_name):
             console.print(Text(f"{name:<11}{text}"), soft_wrap=True)

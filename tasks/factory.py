@@ -10,6 +10,7 @@ import prefect
 from mlflow.exceptions import MlflowException
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Completed
 from prefect.tasks import Task
 
@@ -20,12 +21,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 H = TypeVar("H", bound=Handle)
 
-RETRY_DELAYS_SECONDS: list[float] = [2, 10]
+RETRY_DELAYS_SECONDS: list[float] = [2, 10, 45]
+"""Between attempts, each made longer at random by up to a half: what fell over together does not come back
+together. Short, for Prefect cannot hand a run that waits in its process to another worker; the clients below
+(HTTP, MLflow, databases) have tried for a while already."""
+_JITTER = 0.5
+_TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
 _PASSING_CODES = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 
 
 def is_retryable(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Whether doing the same again can help: a busy or unreachable service yes, bad data or a time limit no."""
+    """Whether doing the same again can help: a busy or unreachable service yes, bad data or a time limit no.
+
+    Called by Prefect after a failed attempt, while there are attempts left.
+    """
     if state.name == "TimedOut":
         return False
     try:
@@ -35,6 +44,9 @@ def is_retryable(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> 
     except MlflowException as error:
         # MLflow wraps a refused connection and a locked database into one of these.
         return error.error_code in _PASSING_CODES
+    except PrefectHTTPStatusError as error:
+        code = error.response.status_code
+        return code == _TOO_MANY_REQUESTS or code >= _SERVER_ERROR
     except (ConnectionError, TimeoutError, httpx.TransportError):
         return True
     except Exception:
@@ -60,6 +72,7 @@ def task(name: str, *, timeout_seconds: float | None = None) -> Callable[[Callab
         persist_result=False,
         retries=len(RETRY_DELAYS_SECONDS),
         retry_delay_seconds=RETRY_DELAYS_SECONDS,
+        retry_jitter_factor=_JITTER,
         retry_condition_fn=is_retryable,
     )
 

@@ -250,14 +250,14 @@ def _initialise_once(uri: str, settings: Settings) -> None:
 def _create_run(experiment: str, settings: Settings) -> TrackedRun:
     client = connect(settings)
     uri = str(client.tracking_uri)
-    experiment_id = _experiment(client, experiment, settings)
+    experiment_id = experiment_of(client, experiment, settings)
     created = client.create_run(experiment_id, run_name=str(runtime.flow_run.name))
     return TrackedRun(
         tracking_uri=uri,
         experiment=experiment,
         experiment_id=experiment_id,
         run_id=created.info.run_id,
-        url=f"{_ui_address(uri, settings)}/#/experiments/{experiment_id}/runs/{created.info.run_id}",
+        url=run_page(uri, experiment_id, created.info.run_id, settings),
     )
 
 
@@ -292,7 +292,8 @@ def _param_name(key: str) -> str:
     return "".join(c if (c.isascii() and c.isalnum()) or c in "_-.: " else "_" for c in key)
 
 
-def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
+def experiment_of(client: MlflowClient, name: str, settings: Settings) -> str:
+    """The id of an experiment, made if need be."""
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     # A server knows where its artifacts go; a bare database would put them into the working directory.
@@ -304,9 +305,11 @@ def _experiment(client: MlflowClient, name: str, settings: Settings) -> str:
         return str(client.get_experiment_by_name(name).experiment_id)
 
 
-def _ui_address(uri: str, settings: Settings) -> str:
+def run_page(uri: str, experiment_id: str, run_id: str, settings: Settings) -> str:
+    """Where a run is shown."""
     shown = _CREDENTIALS.sub(r"\1", uri).rstrip("/")
-    return shown if uri.startswith("http") else f"http://127.0.0.1:{settings.mlflow_port}"
+    address = shown if uri.startswith("http") else f"http://127.0.0.1:{settings.mlflow_port}"
+    return f"{address}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

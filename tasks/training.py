@@ -8,11 +8,12 @@ from pathlib import Path
 from core.config import JobConfig
 from core.handles import GeneratorRef, PreparedRef
 from core.settings import Settings
-from core.training.child import Progress, finished, job_key, run_training
+from core.training.child import Progress, finished, job_key, run_training, turn
 from core.training.job import TrainingJob, check_job
 from core.training.loop import LoopResult
 from tasks.artifacts import ProgressArtifact
 from tasks.factory import outcome, task
+from tasks.gpu import gpu_slot
 from tasks.progress import progress
 from tasks.registry.versions import resolve_model
 from tasks.tracking import CurveForwarder, TrackedRun
@@ -30,7 +31,11 @@ def train_generator(job: JobConfig, prepared: PreparedRef, settings: Settings, r
     The time limit is the configuration's `training.timeout_seconds`, kept by the child's watcher: a Prefect
     timeout would not reach another process.
 
+    Another run that does the same training is waited for and its result used. On a GPU the training holds that
+    GPU's concurrency limit.
+
     Raises:
+        BusyError: another run still does the same, or holds the GPU, after a day.
         ConfigError: the device, the weights to start from or the masks are not there, or do not fit.
         TrainingError: see `core.training.child.run_training`.
     """
@@ -39,18 +44,12 @@ def train_generator(job: JobConfig, prepared: PreparedRef, settings: Settings, r
     key = job_key(order)
     run_dir = settings.lake / "training" / job.dataset.name / key[:16]
     curves = CurveForwarder(run)
-    result, reused = finished(run_dir), True
-    if result is None:
-        reused = False
-        bar = ProgressArtifact("training-progress", f"Training {job.model.kind} on {job.dataset.name}")
-        with progress("train") as report:
-
-            def on_progress(now: Progress) -> None:
-                report(now.phase, now.done, now.total)
-                bar(now.done, now.total)
-
-            kernels, limit = settings.lake / "kernels", job.training.timeout_seconds
-            result = run_training(order, run_dir, on_progress, curves, limit, kernels)
+    # A run that does the same now is waited for, and only then the GPU: two that wait for each other never end.
+    with turn(run_dir):
+        reused = (result := finished(run_dir)) is not None
+        if result is None:
+            with gpu_slot(settings):
+                result = _train(job, order, run_dir, curves, settings.lake / "kernels")
     curves.finish(run_dir / "metrics.jsonl")
     _log_result(result, run_dir, run)
     return outcome(
@@ -63,6 +62,19 @@ def train_generator(job: JobConfig, prepared: PreparedRef, settings: Settings, r
             seconds=result.seconds,
         )
     )
+
+
+def _train(
+    job: JobConfig, order: TrainingJob, run_dir: Path, curves: CurveForwarder, kernels: Path
+) -> LoopResult:
+    bar = ProgressArtifact("training-progress", f"Training {job.model.kind} on {job.dataset.name}")
+    with progress("train") as report:
+
+        def on_progress(now: Progress) -> None:
+            report(now.phase, now.done, now.total)
+            bar(now.done, now.total)
+
+        return run_training(order, run_dir, on_progress, curves, job.training.timeout_seconds, kernels)
 
 
 def training_job(job: JobConfig, prepared: PreparedRef, settings: Settings) -> TrainingJob:

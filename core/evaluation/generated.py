@@ -91,7 +91,7 @@ def _evaluate(
 ) -> dict[str, float]:
     options, series = job.evaluation, PreparedSeries.open(prepared.path)
     layout = series.conditioned(job.model.condition)
-    windows, chosen = _chosen(series, job, held_out=False)
+    windows, chosen = chosen_windows(series, job, held_out=False)
     real, synthetic = paired_windows(windows.gather(chosen), layout, bundle, options.seed)
     later = _held_out(series, job, layout, bundle)
     kinds = [real, synthetic] + ([later[0]] if later else [])
@@ -120,8 +120,10 @@ def _published(job: JobConfig) -> dict[str, tuple[float, float | None]]:
     return {} if found is None else {f"{job.model.kind}, the TimeGAN paper": found}
 
 
-def _chosen(series: PreparedSeries, job: JobConfig, *, held_out: bool) -> tuple[Windows, NDArray[np.int64]]:
-    """Windows, and which of them are judged, in the order of time."""
+def chosen_windows(
+    series: PreparedSeries, job: JobConfig, *, held_out: bool
+) -> tuple[Windows, NDArray[np.int64]]:
+    """Windows of the job, and which of them are judged, in the order of time."""
     window, most = job.window, job.evaluation.max_windows
     windows = series.windows(
         window.length, window.stride, window.min_length, job.model.condition, held_out=held_out
@@ -139,7 +141,7 @@ def _held_out(
     """Windows that the generator has not seen, and the stamps (or numbers) of their first and last rows."""
     if not len(series.held_out_segments):
         return None
-    windows, chosen = _chosen(series, job, held_out=True)
+    windows, chosen = chosen_windows(series, job, held_out=True)
     known, outside = recode_windows(windows.gather(chosen), layout, bundle.series.layout)
     if outside:
         logger.info("%d held-out values lie outside the range of the rows that were learnt", outside)

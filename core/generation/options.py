@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from core.schema import Section
 
 MAX_WINDOWS = 100_000_000
+MAX_STEPS = 1_000_000_000
 
 
 class GenerationConfig(Section):
@@ -26,7 +27,9 @@ class GenerationConfig(Section):
         default="windows", description="Windows on their own, or one long series of overlapping windows."
     )
     windows: int = Field(default=1000, ge=1, le=MAX_WINDOWS, description="How many, of form `windows`.")
-    steps: int | None = Field(default=None, ge=2, description="Rows of the series, of form `series`.")
+    steps: int | None = Field(
+        default=None, ge=2, le=MAX_STEPS, description="Rows of the series, of form `series`."
+    )
     overlap: int | None = Field(
         default=None, ge=1, description="Steps that neighbours in a series share; half a window if empty."
     )

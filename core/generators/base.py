@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -120,6 +120,15 @@ class Generator(Protocol):
             seed: From 0.
             condition: Shape (condition channels,) or (n, condition channels): what is given; drawn like the
                 training windows' if None.
+        """
+        ...
+
+    def stream(
+        self, n: int, seed: int, condition: NDArray[np.float32] | None = None, start: int = 0
+    ) -> Iterator[WindowArrays]:
+        """The windows of `sample` in chunks of `core.generators.module.SAMPLE_CHUNK`, from chunk `start` on.
+
+        Arguments and windows are those of `sample`, bit for bit.
         """
         ...
 

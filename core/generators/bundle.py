@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError, StorageError
 from core.generators.base import Generator
+from core.generators.integrity import verify, write_manifest
+from core.generators.limits import check_layout
 from core.generators.registry import load_generator
 from core.prepare.channels.conditions import encode_values
 from core.prepare.channels.encode import category_type, joined, joined_names, to_series
 from core.prepare.channels.layout import Column, Layout, WindowArrays
 from core.prepare.channels.transforms import decode_windows
+from core.strict_json import read_json
 
 Condition = Mapping[str, Any]
 """A value for each column that the generator is conditioned on, in original units."""
@@ -57,8 +60,17 @@ class GeneratorBundle:
 
     def sample_encoded(self, n: int, seed: int, condition: Condition | None = None) -> WindowArrays:
         """Windows as channels, see `core.prepare.channels.layout`."""
-        given = None if condition is None else encode_values(self.series.layout.condition, condition)
-        return self.generator.sample(n, seed, given)
+        return self.generator.sample(n, seed, self.given(condition))
+
+    def stream(
+        self, n: int, seed: int, condition: Condition | None = None, start: int = 0
+    ) -> Iterator[WindowArrays]:
+        """The windows of `sample_encoded` in chunks, from chunk `start` on: see `core.generators.base`."""
+        return self.generator.stream(n, seed, self.given(condition), start)
+
+    def given(self, condition: Condition | None) -> NDArray[np.float32] | None:
+        """A condition as channels, shape (condition channels,)."""
+        return None if condition is None else encode_values(self.series.layout.condition, condition)
 
     def sample_scaled(self, n: int, seed: int, condition: Condition | None = None) -> NDArray[np.float32]:
         """Windows as one array, see `joined`: for continuous columns alone these by their training range.
@@ -83,8 +95,12 @@ class GeneratorBundle:
         """Windows as rows in original units, see `frame`."""
         return self.frame(self.sample_encoded(n, seed, condition))
 
-    def numbers(self, windows: WindowArrays) -> NDArray[np.float64]:
-        """Encoded windows as an array of numbers in original units, see `sample`."""
+    def refuse_numbers(self) -> None:
+        """Refuse what `numbers` cannot hold.
+
+        Raises:
+            ConfigError: a column is no number, or there are static columns other than levels.
+        """
         layout = self.series.layout
         texts = [column.name for column in layout.temporal if category_type(column) == "text"]
         constant = [column.name for column in (*layout.static, *layout.condition) if not column.level_of]
@@ -93,21 +109,34 @@ class GeneratorBundle:
                 "an array of numbers in original units has no place for the columns "
                 f"{', '.join(texts + constant)}: write a .parquet file, or channels with --scaled"
             )
-        cells = decode_windows(layout, windows).temporal
+
+    def numbers(
+        self, windows: WindowArrays, levels: Mapping[str, NDArray[np.float64]] | None = None
+    ) -> NDArray[np.float64]:
+        """Encoded windows as an array of numbers in original units, see `sample`; `levels`: see `frame`."""
+        self.refuse_numbers()
+        layout = self.series.layout
+        cells = decode_windows(layout, windows, levels).temporal
         for place, column in enumerate(layout.temporal):
             if column.categories:
                 cells[..., place] = _values(column, cells[..., place])
         return cells
 
-    def frame(self, windows: WindowArrays) -> pd.DataFrame:
+    def frame(
+        self, windows: WindowArrays, levels: Mapping[str, NDArray[np.float64]] | None = None
+    ) -> pd.DataFrame:
         """Encoded windows as rows in original units and types; rows past a window's end are left out.
+
+        Args:
+            windows: Encoded.
+            levels: Where differenced columns start from, see `core.prepare.channels.transforms`.
 
         Returns:
             Columns `window` and `step` (from 0), the static ones, those given, then those of a step (see
             `Layout.own`); types as `core.prepare.channels.encode.to_series` says, missing cells NaN or None.
         """
         layout, inside = self.series.layout, _inside(windows)
-        decoded = decode_windows(layout, windows)
+        decoded = decode_windows(layout, windows, levels)
         static = decoded.static[:, [not column.level_of for column in layout.static]]
         parts = [np.repeat(part, windows.lengths, axis=0) for part in (static, decoded.condition)]
         cells = np.concatenate([*parts, decoded.temporal[inside]], axis=1).T
@@ -129,28 +158,30 @@ class GeneratorBundle:
         return _with_keys(inside, dict(zip(names, joined(windows)[inside].T, strict=True)))
 
     def save(self, folder: Path) -> None:
-        """Write the generator's files and `series.json` into an existing folder."""
+        """Write the generator's files, `series.json` and `files.json` into an existing folder."""
         self.generator.save(folder)
-        (folder / "series.json").write_text(json.dumps(asdict(self.series), indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(self.series), indent=2, allow_nan=False)
+        (folder / "series.json").write_text(text + "\n", encoding="utf-8")
+        write_manifest(folder)
 
     @classmethod
     def load(cls, folder: Path) -> GeneratorBundle:
         """What `save` wrote.
 
         Raises:
-            StorageError: a file is missing or damaged.
+            StorageError: a file is missing, truncated, changed or says something impossible.
         """
+        verify(folder)
         try:
-            tree = json.loads((folder / "series.json").read_text(encoding="utf-8"))
-            if "layout" not in tree:
-                raise StorageError(
-                    f"{folder} was made by an older version (its series.json has no layout): train it again, "
-                    "or load it with mlflow.pyfunc, which runs the code that the model carries"
-                )
+            tree = read_json(folder / "series.json")
             series = SeriesInfo(**{**tree, "layout": Layout.from_json(tree["layout"])})
+            check_layout(series.layout)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageError(f"{folder} holds no trained generator: {error}") from error
-        return cls(load_generator(folder), series)
+            raise StorageError(f"{folder} holds no trained generator: {error!r:.300}") from error
+        generator = load_generator(folder)
+        if generator.channels != series.layout.channels:
+            raise StorageError(f"{folder} holds no trained generator: its series.json is another generator's")
+        return cls(generator, series)
 
 
 def _inside(windows: WindowArrays) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.errors import ConfigError, StorageError
+from core.generators.limits import check_options, check_weights, no_more_than
 from core.networks.threads import one_thread
-from core.prepare.channels.layout import Channels, WindowArrays, width
+from core.prepare.channels.layout import Channels, WindowArrays, concatenated, width
 from core.prepare.series import Windows
+from core.strict_json import read_json
 from core.tensors import pack_tensors, read_tensors
 
 SAMPLE_CHUNK = 1024
@@ -48,6 +51,24 @@ class Margins:
         lengths = torch.zeros(length + 1, dtype=torch.int64)
         lengths[-1] = 1
         return cls(lengths, torch.zeros(1, conditions), torch.ones(1, dtype=torch.int64))
+
+    def check(self, length: int, conditions: int) -> None:
+        """Refuse what no windows of at most `length` steps and so many condition channels give.
+
+        Raises:
+            ValueError: a shape or type is another, or a count is negative or all are 0.
+        """
+        known = len(self.conditions)
+        shapes = {"lengths": (length + 1,), "conditions": (known, conditions), "counts": (known,)}
+        for name, shape in shapes.items():
+            found = getattr(self, name)
+            if tuple(found.shape) != shape:
+                raise ValueError(f"{name} of windows have shape {tuple(found.shape)}, expected {shape}")
+        for counts in (self.lengths, self.counts):
+            if counts.dtype != torch.int64 or counts.numel() == 0 or counts.min() < 0 or counts.max() == 0:
+                raise ValueError("expected counts of windows, some of them above 0")
+        if self.lengths[0] or self.conditions.dtype != torch.float32 or not self.conditions.isfinite().all():
+            raise ValueError("expected windows of at least one step, and finite conditions")
 
     def draw(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Lengths, shape (n,), and conditions, shape (n, condition channels), drawn independently."""
@@ -101,7 +122,6 @@ class TorchGenerator(nn.Module, ABC):
             channels). What stands past a window's end does not matter.
         """
 
-    @torch.inference_mode()
     def sample(self, n: int, seed: int, condition: NDArray[np.float32] | None = None) -> WindowArrays:
         """Draw windows.
 
@@ -115,34 +135,58 @@ class TorchGenerator(nn.Module, ABC):
         Raises:
             ConfigError: an argument is out of range or of another shape.
         """
-        if n < 1 or seed < 0:
-            raise ConfigError(f"expected n >= 1 and seed >= 0, got n={n} and seed={seed}")
+        return concatenated(list(self.stream(n, seed, condition)))
+
+    def stream(
+        self, n: int, seed: int, condition: NDArray[np.float32] | None = None, start: int = 0
+    ) -> Iterator[WindowArrays]:
+        """The windows of `sample`, bit for bit, in chunks of `SAMPLE_CHUNK`; the last one may be shorter.
+
+        Args:
+            n: See `sample`.
+            seed: See `sample`.
+            condition: See `sample`.
+            start: The first chunk to give; what comes before it is not decoded, only its noise is drawn.
+
+        Raises:
+            ConfigError: an argument is out of range or of another shape.
+        """
+        if n < 1 or seed < 0 or start < 0:
+            raise ConfigError(
+                f"expected n >= 1, seed >= 0 and start >= 0, got n={n}, seed={seed}, start={start}"
+            )
         given = self._given(n, condition)
+        rng = torch.Generator().manual_seed(seed)
+        return self._chunks(n, rng, given, start)
+
+    def _chunks(self, n: int, rng: torch.Generator, given: Tensor | None, start: int) -> Iterator[WindowArrays]:
+        for number, first in enumerate(range(0, n, SAMPLE_CHUNK)):
+            # Drawn on the CPU, and by whole chunks, so that a seed means the same everywhere.
+            lengths, condition = self.margins.draw(SAMPLE_CHUNK, rng)
+            noise = self.noise(SAMPLE_CHUNK, rng)
+            if number < start:
+                continue
+            size = min(SAMPLE_CHUNK, n - first)
+            if given is not None:
+                condition = given[first : first + size]
+            yield self._decoded(tuple(part[:size] for part in noise), condition[:size], lengths[:size])
+
+    @torch.inference_mode()
+    def _decoded(self, noise: tuple[Tensor, ...], condition: Tensor, lengths: Tensor) -> WindowArrays:
+        # Threads and modes are those of whoever draws between two chunks.
         was_training = self.training
         self.eval()
         device = next(self.parameters()).device
-        rng = torch.Generator().manual_seed(seed)
         try:
             with one_thread():
-                parts = [
-                    self._chunk(rng, device, start, min(start + SAMPLE_CHUNK, n), given)
-                    for start in range(0, n, SAMPLE_CHUNK)
-                ]
+                values, static = self.decode(
+                    tuple(part.to(device) for part in noise), condition.to(device), lengths.to(device)
+                )
         finally:
             self.train(was_training)
-        return WindowArrays(*(np.concatenate([part[i].numpy() for part in parts]) for i in range(4)))
-
-    def _chunk(
-        self, rng: torch.Generator, device: torch.device, start: int, stop: int, given: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        # Drawn on the CPU, and by whole chunks, so that a seed means the same everywhere.
-        lengths, condition = (part[: stop - start] for part in self.margins.draw(SAMPLE_CHUNK, rng))
-        noise = tuple(part[: stop - start].to(device) for part in self.noise(SAMPLE_CHUNK, rng))
-        if given is not None:
-            condition = given[start:stop]
-        values, static = self.decode(noise, condition.to(device), lengths.to(device))
         inside = torch.arange(self.length) < lengths[:, None]
-        return values.cpu() * inside[..., None], static.cpu(), condition, lengths
+        parts = values.cpu() * inside[..., None], static.cpu(), condition, lengths
+        return WindowArrays(*(part.numpy() for part in parts))
 
     def _given(self, n: int, condition: NDArray[np.float32] | None) -> Tensor | None:
         if condition is None:
@@ -174,14 +218,24 @@ class TorchGenerator(nn.Module, ABC):
             StorageError: a file is missing or damaged, or the weights are another model's.
         """
         try:
-            tree = json.loads((folder / "generator.json").read_text(encoding="utf-8"))
+            tree = read_json(folder / "generator.json")
             channels = Channels.from_json(tree["channels"])
-            model = cls(length=tree["length"], channels=channels, seed=0, **tree["options"])  # type: ignore[call-arg]
             tensors = read_tensors(folder / "weights.safetensors")[0]
-            model.margins = Margins(
+            check_options(cls.__init__, {"length": tree["length"], **tree["options"]}, tensors)
+            margins = Margins(
                 *(tensors.pop(f"{_MARGIN}{part}") for part in ("lengths", "conditions", "counts"))
             )
+            margins.check(tree["length"], width(channels.condition))
+            options = {"length": tree["length"], "channels": channels, "seed": 0, **tree["options"]}
+            with no_more_than(tensors):
+                expected = cls(**options).state_dict()
+            check_weights(expected, tensors)
+            model = cls(**options)
             model.load_state_dict(tensors)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise StorageError(f"{folder} holds no whole {cls.kind} generator: {error}") from error
+            model.margins = margins
+        except StorageError:
+            raise
+        # Whatever impossible options make of a constructor, it is the file that is wrong.
+        except Exception as error:
+            raise StorageError(f"{folder} holds no whole {cls.kind} generator: {error!r:.300}") from error
         return model.eval()

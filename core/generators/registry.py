@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from core.generators.timegan import TimeGAN
 from core.generators.wavegan import WaveGAN
 from core.generators.wavenet import WaveNet
 from core.prepare.channels.layout import Channels
+from core.strict_json import read_json
 
 GENERATORS: dict[str, type[Generator]] = {
     generator.kind: generator
@@ -40,8 +40,8 @@ def load_generator(folder: Path) -> Generator:
         StorageError: the folder holds none, or one of an unknown kind.
     """
     try:
-        kind = json.loads((folder / "generator.json").read_text(encoding="utf-8"))["kind"]
+        kind = read_json(folder / "generator.json")["kind"]
         generator = GENERATORS[kind]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{folder} holds no generator that this version knows: {error}") from error
+        raise StorageError(f"{folder} holds no generator that this version knows: {error!r:.300}") from error
     return generator.load(folder)

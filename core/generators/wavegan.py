@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from core.errors import ConfigError
 from core.generators.adversarial import AdversarialGenerator
 from core.generators.base import Training
 from core.networks.context import beside
@@ -115,7 +116,13 @@ class WaveGAN(AdversarialGenerator):
 
 
 def depth_for(length: int, stride: int, rest: int = 4) -> int:
-    """Layers, at least one, until at most `rest` steps are left."""
+    """Layers, at least one, until at most `rest` steps are left.
+
+    Raises:
+        ConfigError: a stride under 2 would never get there.
+    """
+    if stride < 2:
+        raise ConfigError(f"expected a stride of at least 2, got {stride}")
     layers = 1
     while -(-length // stride**layers) > rest:
         layers += 1

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.errors import ConfigError
 from core.generators.autoregressive import AutoregressiveGenerator, Predictor
 from core.generators.base import Training
 from core.networks.convolution import CausalStack, History
@@ -108,7 +109,13 @@ class WaveNet(AutoregressiveGenerator):
 
 
 def doubling(length: int, kernel: int) -> list[int]:
-    """Dilations 1, 2, 4, ... whose receptive field, 1 + (kernel - 1) times their sum, covers `length` steps."""
+    """Dilations 1, 2, 4, ... whose receptive field, 1 + (kernel - 1) times their sum, covers `length` steps.
+
+    Raises:
+        ConfigError: a kernel under 2 sees one step for ever.
+    """
+    if kernel < 2:
+        raise ConfigError(f"expected a kernel of at least 2, got {kernel}")
     dilations = [1]
     while 1 + (kernel - 1) * sum(dilations) < length:
         dilations.append(2 * dilations[-1])

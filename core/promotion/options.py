@@ -8,7 +8,7 @@ from core.schema import Section
 
 
 class GatesConfig(Section):
-    """The gates between `challenger` and `champion`, of `registry.promote: if_better`."""
+    """The gates between `challenger` and `champion`, of `registry.promote: if_better` (docs/registry.md)."""
 
     level: float = Field(
         default=0.05, gt=0, lt=0.5, description="Significance level of the paired test against the champion."
@@ -23,10 +23,10 @@ class GatesConfig(Section):
         ge=0,
         le=1,
         description="Share of synthetic windows that may be copies of training windows, beyond the share that "
-        "real windows show among themselves.",
+        "real windows show among themselves and chance.",
     )
     broken_rules: float = Field(
-        default=0.05,
+        default=0.15,
         ge=0,
         le=1,
         description="Share of synthetic rows that may break a rule beyond the share of real rows that do.",

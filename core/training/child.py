@@ -18,7 +18,7 @@ import torch
 
 from core import errors
 from core.errors import TimeloomError, TrainingError, TrainingKilledError
-from core.lake import CORE, code_digest, content_digest, write_json
+from core.lake import CORE, code_digest, content_digest, exclusive, write_json
 from core.processes import child_environment
 from core.training.device import resolve_device
 from core.training.job import TrainingJob
@@ -31,12 +31,15 @@ from core.training.start import start_digest
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-STOP_SECONDS = 30.0
-"""How long a stopped training may take to write its checkpoint before it is killed."""
+STOP_SECONDS = 20.0
+"""How long a stopped training may take to write its checkpoint before it is killed; Prefect kills a cancelled
+flow after 30 s, and the MLflow run is to be closed until then."""
+TURN_SECONDS = 24 * 3600.0
+"""How long to wait for another process that does the same training."""
 _LOG_TAIL = 2000
 
 # What only watches a training, writes it down or uses what comes of it; all other code decides the weights.
-_WATCHES = {"training/__main__.py", "training/child.py", "training/metrics.py", "generators/export.py"}
+_WATCHES = {"training/__main__.py", "training/child.py", "training/metrics.py"}
 # What cannot change the weights that come out.
 _WITHOUT_EFFECT = (
     "checkpoint_every_seconds", "cuda_graphs", "keep_checkpoints", "log_every", "timeout_seconds",
@@ -83,7 +86,7 @@ def training_code() -> tuple[str, ...]:
     """The code that decides the weights, as paths in `core/`."""
     folders = [CORE / name for name in ("generators", "networks", "training", "prepare/channels")]
     files = sorted(path.relative_to(CORE).as_posix() for folder in folders for path in folder.rglob("*.py"))
-    known = ("tensors.py", "prepare/series.py")
+    known = ("tensors.py", "strict_json.py", "prepare/series.py")
     return (*(name for name in files if name not in _WATCHES), *known)
 
 
@@ -103,6 +106,20 @@ def finished(run_dir: Path) -> LoopResult | None:
     """The result of a training that ended well, if it did."""
     path = run_dir / "result.json"
     return LoopResult(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+@contextmanager
+def turn(run_dir: Path, wait_seconds: float = TURN_SECONDS) -> Iterator[None]:
+    """Have a run folder for this process alone, once whoever trains there has ended.
+
+    Raises:
+        BusyError: another process still trains there after `wait_seconds`.
+    """
+    with exclusive(run_dir / "turn", wait_seconds):
+        # The training of a process that was killed goes on until it notices, and writes a checkpoint then.
+        with exclusive(run_dir / "lock", STOP_SECONDS + POLL_SECONDS):
+            pass
+        yield
 
 
 def run_training(

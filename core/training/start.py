@@ -8,15 +8,13 @@ from pathlib import Path
 from core.errors import ConfigError
 from core.generators.base import Generator
 from core.generators.bundle import GeneratorBundle
+from core.generators.integrity import FILES
 from core.generators.module import TorchGenerator
 from core.lake import content_digest, file_digest
 from core.prepare.channels.layout import Layout
 from core.prepare.series import Windows
 
 logger = logging.getLogger(__name__)
-
-# What a bundle's folder must hold; other files beside them change nothing.
-_FILES = ("generator.json", "series.json", "weights.safetensors")
 
 
 def start_digest(folder: Path) -> str:
@@ -25,9 +23,9 @@ def start_digest(folder: Path) -> str:
     Raises:
         ConfigError: one of them is missing.
     """
-    if missing := [name for name in _FILES if not (folder / name).is_file()]:
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise ConfigError(f"training.start_from: {folder} holds no trained generator, {missing[0]} is missing")
-    return content_digest(**{name: file_digest(folder / name) for name in _FILES})
+    return content_digest(**{name: file_digest(folder / name) for name in FILES})
 
 
 class Start:

@@ -10,10 +10,10 @@ from typing import Annotated
 from cyclopts import CycloptsError, Parameter
 
 from core.errors import TimeloomError
-from flows.cli import data, generation, jobs, judging, registry, servers
+from flows.cli import data, generation, jobs, judging, registry, servers, watching
 from flows.cli.common import app, err, fail
 
-__all__ = ["app", "data", "generation", "jobs", "judging", "main", "registry", "servers"]
+__all__ = ["app", "data", "generation", "jobs", "judging", "main", "registry", "servers", "watching"]
 
 
 @app.meta.default
@@ -25,7 +25,7 @@ def _launch(
     Args:
         debug: Show the traceback of an error.
     """
-    if tokens[:1] not in (("run",), ("compare",), ("serve",)):  # there Prefect sets up logging
+    if tokens[:1] not in (("run",), ("compare",), ("serve",), ("watch",)):  # there Prefect sets up logging
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         app(tokens, exit_on_error=False, print_error=False)

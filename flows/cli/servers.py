@@ -5,30 +5,49 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from core.errors import TimeloomError
-from flows.cli.common import Json, app, err, job_of, out, settings_here, write_result
+from core.errors import ConfigError, TimeloomError
+from flows.cli.common import Json, app, err, out, resolve, settings_here, write_result
 
 
 @app.command
-def serve(dataset: list[str] | None = None, *, cron: str | None = None, timezone: str = "UTC") -> None:
-    """Serve the `train` flow here: a deployment for each dataset, run when scheduled or asked for in the UI.
+def serve(dataset: list[str] | None = None, *, cron: str | None = None, timezone: str | None = None) -> None:
+    """Serve deployments here: run by this process, one at a time, when scheduled or asked for in the UI.
 
     Args:
-        dataset: Names of the catalogue; `sp500` if none is given.
-        cron: Schedule of every deployment, e.g. "0 6 * * 1"; without it they run on demand.
-        timezone: Of the schedule, e.g. America/New_York.
+        dataset: Names of the catalogue or paths: `train/<dataset>` for each. Without any, all deployments of
+            deploy/prefect.yaml, as scheduled there.
+        cron: Schedule of every named dataset, e.g. "0 6 * * 1"; without it they run on demand.
+        timezone: Of `--cron`, e.g. America/New_York; UTC if not given.
     """
+    from core.schema import validated
+    from flows.deployments import ScheduleSpec, read_deployments
     from flows.environment import configure
     from flows.server import prefect_api
 
+    if not dataset and (cron or timezone):
+        raise ConfigError(
+            "--cron and --timezone are for named datasets: name some, or change deploy/prefect.yaml"
+        )
+    schedule = {"slug": "serve", "cron": cron, "timezone": timezone or "UTC"} if cron else None
+    when = validated(ScheduleSpec, schedule, source="schedule") if schedule else None
     settings = settings_here()
-    jobs = [job_of(name, settings, "quick", None, None) for name in dataset or ["sp500"]]
+    datasets = [resolve(name, settings).dataset for name in dataset or ()]
+    if not datasets:
+        read_deployments()  # refused before a server is started
     configure(settings)
     with prefect_api(settings) as api:
-        from flows.serve import serve_jobs
+        from flows.serve import serve_all, serve_datasets
 
         err.print(f"Prefect: {api.removesuffix('/api')}/deployments")
-        serve_jobs(jobs, cron, timezone)
+        err.print(
+            "One run at a time: this process runs them all, and the embedded server's SQLite is for one. "
+            "For more at once, use a server of your own and workers (docs/deploy.md).",
+            soft_wrap=True,
+        )
+        if datasets:
+            serve_datasets(datasets, settings.catalog, when)
+        else:
+            serve_all()
 
 
 @app.command

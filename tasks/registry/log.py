@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -14,24 +17,24 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 from core.config import JobConfig
 from core.generators.bundle import GeneratorBundle
+from core.generators.integrity import manifest_digest
 from core.handles import EvaluationRef, GeneratorRef
-from core.lake import content_digest
 from core.prepare.channels.encode import category_type
 from core.prepare.channels.layout import Column
-from tasks.registry.packaging import MODEL_SCRIPT, pip_requirements, write_package
-from tasks.registry.versions import CHAMPION, KEY_TAG
+from tasks.registry.files import FILES_TAG
+from tasks.registry.packaging import MAX_CELLS, MODEL_SCRIPT, pip_requirements, write_package
+from tasks.registry.versions import KEY_TAG, SCORE_TAGS
 from tasks.tracking import TrackedRun
 
-EXAMPLE_PARAMS = {"n_samples": 2, "seed": 0}
-JUDGED_TAG = "judged"
+EXAMPLE = {"n_samples": 2, "seed": 0}
 
 
 def log_version(
     job: JobConfig, generator: GeneratorRef, evaluation: EvaluationRef, run: TrackedRun, key: str
 ) -> ModelVersion:
     """Log the generator as a model of the run and register it as a version."""
-    bundle = GeneratorBundle.load(generator.path)
-    with tempfile.TemporaryDirectory(prefix="timeloom-") as folder:
+    bundle, files = GeneratorBundle.load(generator.path), manifest_digest(generator.path)
+    with tempfile.TemporaryDirectory(prefix="timeloom-") as folder, _import_path_kept():
         package = write_package(Path(folder))
         # Not `mlflow.pyfunc.log_model`, which takes the active run and the active experiment and no other.
         logged = run.client.create_logged_model(
@@ -39,6 +42,7 @@ def log_version(
             name="generator",
             source_run_id=run.run_id,
             params={name: str(value) for name, value in job.model.model_dump().items()},
+            tags={FILES_TAG: files},
             model_type=job.model.kind,
         )
         model = Model.log(
@@ -49,36 +53,32 @@ def log_version(
             python_model=str(MODEL_SCRIPT),
             artifacts={"generator": str(generator.path)},
             code_paths=[str(Path(folder) / package)],
-            model_config={"package": package},
+            model_config={"package": package, "max_cells": MAX_CELLS},
             signature=signature_of(bundle),
-            input_example=(pd.DataFrame({"window": [0]}), EXAMPLE_PARAMS),
+            input_example=pd.DataFrame([EXAMPLE]),
             pip_requirements=pip_requirements(),
             metadata={"dataset": job.dataset.name, "kind": job.model.kind, "digest": generator.digest},
         )
-    scores = {name: f"{value:.6f}" for name, value in evaluation.scores.items()}
+    # The others are metrics of the run: as tags they would fill MLflow's page of the model.
+    scores = {name: f"{evaluation.scores[name]:.6f}" for name in SCORE_TAGS if name in evaluation.scores}
     tags = {
         KEY_TAG: key,
-        JUDGED_TAG: _judging(job),
+        FILES_TAG: files,
         "dataset": job.dataset.name,
         "data_digest": bundle.series.digest,
         **scores,
     }
-    registered = mlflow.register_model(model.model_uri, job.model_name, tags=tags)
-    run.client.update_model_version(job.model_name, registered.version, _description(job, evaluation, run))
-    return registered
+    return mlflow.register_model(model.model_uri, job.model_name, tags=tags)
 
 
-def _judging(job: JobConfig) -> str:
-    """What must agree for two scores to compare: source, columns, conditions, window and judges.
-
-    The data may have grown.
-    """
-    return content_digest(
-        dataset=job.dataset.model_dump(mode="json", include={"source", "columns", "missing", "scaling"}),
-        condition=sorted(job.model.condition),
-        window=job.window.model_dump(),
-        evaluation=job.evaluation.model_dump(exclude={"seed", "plot_windows", "references"}),
-    )[:16]
+@contextmanager
+def _import_path_kept() -> Iterator[None]:
+    """MLflow tries the example and leaves the package's folder, soon gone, on the path: one for each model."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def signature_of(bundle: GeneratorBundle) -> ModelSignature:
@@ -106,13 +106,3 @@ def _column_type(column: Column) -> str:
     if kind == "integer" and column.optional:
         return "double"
     return {"text": "string", "boolean": "boolean", "integer": "long", "number": "double"}[kind]
-
-
-def _description(job: JobConfig, evaluation: EvaluationRef, run: TrackedRun) -> str:
-    scores = "\n".join(f"- {name}: {value:.4f}" for name, value in evaluation.scores.items())
-    return (
-        f"{job.model.kind} trained on `{job.dataset.name}`, windows of {job.window.length} steps, seed "
-        f"{job.training.seed}. MLflow run `{run.run_id}`.\n\n{scores}\n\n"
-        f'Load: `mlflow.pyfunc.load_model("models:/{job.model_name}@{CHAMPION}")'
-        '.predict(None, params={"n_samples": 100, "seed": 1})`'
-    )

@@ -12,6 +12,9 @@ from core.lake import CORE, code_digest, content_digest, file_digest
 
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
 
+MAX_CELLS = 2_000_000
+"""Of one answer, windows x steps x columns: 50 MB of JSON. The model's configuration may say another."""
+
 MODEL_SCRIPT = Path(__file__).with_name("registered_model.py")
 
 _CORE_IMPORT = re.compile(r"^(\s*)(from|import) core\b", re.MULTILINE)

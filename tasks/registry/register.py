@@ -8,7 +8,6 @@ from core.lake import content_digest
 from tasks.factory import outcome, task
 from tasks.registry.log import log_version
 from tasks.registry.packaging import packaging_digest
-from tasks.registry.promotion import choose_champion
 from tasks.registry.versions import find_version
 from tasks.tracking import TrackedRun
 
@@ -20,8 +19,6 @@ class RegisteredRef(Handle):
 
     name: str
     version: str
-    alias: str
-    """`champion` if this version is the champion now, else `challenger`."""
 
 
 @task("register", timeout_seconds=STEP_SECONDS)
@@ -30,7 +27,7 @@ def register(
 ) -> RegisteredRef:
     """Register the generator as a model version, once however often it is asked.
 
-    The version becomes `challenger`, and `champion` as `registry.promote` says.
+    The task `promote` gives the aliases.
     """
     key = content_digest(
         generator=generator.digest,
@@ -42,8 +39,7 @@ def register(
     reused = version is not None
     if version is None:
         version = log_version(job, generator, evaluation, run, key)
-    alias = choose_champion(job, version, run.client)
-    run.set_tags({"model_name": job.model_name, "model_version": str(version.version), "model_alias": alias})
+    run.set_tags({"model_name": job.model_name, "model_version": str(version.version)})
     return outcome(
         RegisteredRef(
             path=generator.path,
@@ -51,6 +47,5 @@ def register(
             reused=reused,
             name=job.model_name,
             version=str(version.version),
-            alias=alias,
         )
     )

@@ -15,7 +15,7 @@ import pytest
 from core.evaluation.judges.paper_scores import discriminative_score
 from tests.e2e.conftest import TINY, Place, overrides
 
-STEPS = {"ingest", "validate", "prepare", "train", "evaluate", "register"}
+STEPS = {"ingest", "validate", "prepare", "train", "evaluate", "register", "promote"}
 
 
 def test_the_result_says_everything_of_the_contract(first: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from core.settings import Settings
+from core.sources.resolve import resolve_dataset
 from tests.e2e.conftest import TINY, Place, Wait
 
 
@@ -36,6 +38,10 @@ def test_a_served_deployment_runs_what_the_api_asks_for(fresh: Place, wait: Wait
     (schedule,) = deployment["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 6 * * 1", "America/New_York")
     job = deployment["parameters"]["job"]
+    assert job == {"dataset": "sine", "preset": "quick"}
+    job["dataset"] = resolve_dataset("sine", Settings().catalog).dataset.model_dump(
+        mode="json", exclude_none=True
+    )
     for key, value in TINY.items():
         *sections, name = key.split(".")
         place = job
@@ -52,4 +58,5 @@ def test_a_served_deployment_runs_what_the_api_asks_for(fresh: Place, wait: Wait
     assert call(f"/flow_runs/{run['id']}")["state_type"] == "COMPLETED"
     assert fresh.mlflow.get_model_version_by_alias("sine-timegan", "champion").tags["dataset"] == "sine"
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    _, said = process.communicate(timeout=60)
+    assert "One run at a time" in said

@@ -82,7 +82,7 @@ def test_the_job_runs_on_a_prefect_server_and_mlflow_on_postgresql(
         assert run.info.status == "FINISHED"
         assert run.info.artifact_uri.startswith(fresh.lake.as_uri())
         again = place.run("sine", *overrides(TINY))
-        assert len(again["cached"]) == 6
+        assert len(again["cached"]) == 7
         made = place.call("generate", "sine-timegan@champion", "-n", "3", "-o", "rows.npy")
         assert made.code == 0, made.err
         assert not (fresh.lake / "prefect" / "prefect.db").exists()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.generation.options import GenerationConfig
+from core.generation.write import generate
+from core.generation.writer import Generated
 from core.generators.bundle import GeneratorBundle, SeriesInfo
+from core.generators.module import SAMPLE_CHUNK
 from core.prepare.channels.encode import encode
 from core.prepare.channels.layout import Channels, Column, Layout, WindowArrays
 
@@ -38,6 +44,14 @@ class Fake:
         static = self._rows(self.layout.static, n, rng)
         return WindowArrays(rows * inside[..., None].astype(np.float32), static, given, lengths)
 
+    def stream(
+        self, n: int, seed: int, condition: NDArray[np.float32] | None = None, start: int = 0
+    ) -> Iterator[WindowArrays]:
+        whole = self.sample(n, seed, condition)
+        parts = (whole.values, whole.static, whole.condition, whole.lengths)
+        for first in range(start * SAMPLE_CHUNK, n, SAMPLE_CHUNK):
+            yield WindowArrays(*(part[first : first + SAMPLE_CHUNK] for part in parts))
+
     def _rows(self, columns: tuple[Column, ...], rows: int, rng: np.random.Generator) -> NDArray[np.float32]:
         codes = np.empty((rows, len(columns)))
         for place, column in enumerate(columns):
@@ -51,6 +65,14 @@ class Fake:
 
     def save(self, folder: Path) -> None:
         (folder / "generator.json").write_text(json.dumps({"kind": "fake"}))
+        (folder / "weights.safetensors").write_bytes(b"")
+
+
+def write_windows(bundle: GeneratorBundle, path: Path, *, n: int, seed: int, **options: Any) -> Generated:
+    """What `timeloom generate` writes, its unfinished work in a lake of its own."""
+    tree = {"model": "made-up", "output": str(path), "windows": n, "seed": seed, **options}
+    with tempfile.TemporaryDirectory() as lake:
+        return generate(bundle, GenerationConfig.model_validate(tree), {"generator": "x"}, Path(lake))
 
 
 def made(layout: Layout, **options: Any) -> GeneratorBundle:

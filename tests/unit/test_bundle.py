@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,10 @@ from mlflow.types import DataType
 from core.errors import ConfigError, StorageError
 from core.generators import bundle as bundle_module
 from core.generators.bundle import GeneratorBundle
-from core.generators.export import write_windows
+from core.generators.integrity import write_manifest
 from core.prepare.channels.layout import Column, Layout, WindowArrays, width
-from tasks.registry import registered_model
 from tasks.registry.log import signature_of
-from tasks.registry.registered_model import RegisteredGenerator
-from tests.unit.fake_generator import made
+from tests.unit.fake_generator import made, write_windows
 
 MIXED = Layout(
     temporal=(
@@ -32,6 +31,12 @@ MIXED = Layout(
     condition=(Column("group", "categorical", categories=("a", "b", "c")),),
 )
 PLAIN = Layout((Column("x", minimum=-5.0, maximum=15.0), Column("n", minimum=0.0, maximum=9.0, integer=True)))
+
+
+def daily(layout: Layout) -> GeneratorBundle:
+    """A bundle whose rows are days."""
+    bundle = made(layout)
+    return replace(bundle, series=replace(bundle.series, time={"frequency": "D"}))
 
 
 def row_by_row(windows: WindowArrays) -> list[dict[str, object]]:
@@ -167,15 +172,15 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path: Path, ending: str) -> Non
     for name in ("one", "two"):
         write_windows(made(MIXED), tmp_path / f"{name}{ending}", n=9, seed=4, scaled=scaled)
     assert (tmp_path / f"one{ending}").read_bytes() == (tmp_path / f"two{ending}").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"one{ending}", f"two{ending}"]
+    beside = [] if ending == ".parquet" else [f"{name}{ending}.json" for name in ("one", "two")]
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == sorted([f"one{ending}", f"two{ending}", *beside])
 
 
 def test_parquet_keeps_types_and_lineage(tmp_path: Path) -> None:
     stamps = pd.date_range("2020-01-01", periods=4)
     path = tmp_path / "x.parquet"
-    write_windows(
-        made(MIXED), path, n=20, seed=1, stamps=stamps, lineage={"model": "m"}, condition={"group": "c"}
-    )
+    write_windows(daily(MIXED), path, n=20, seed=1, start="2020-01-01", condition={"group": "c"})
     table = pq.read_table(path)
     kinds = dict(zip(table.column_names, map(str, table.schema.types), strict=True))
     assert kinds.pop("time").startswith("timestamp")
@@ -189,7 +194,9 @@ def test_parquet_keeps_types_and_lineage(tmp_path: Path) -> None:
         "count": "double",
         "price": "double",
     }
-    assert json.loads(table.schema.metadata[b"timeloom"]) == {"model": "m"}
+    lineage = json.loads(table.schema.metadata[b"timeloom"])
+    assert lineage["model"] == "made-up"
+    assert lineage["condition"] == {"group": "c"}
     frame = table.to_pandas()
     assert set(frame["group"]) == {"c"}
     assert (frame["time"] == stamps[frame["step"]]).all()
@@ -198,7 +205,7 @@ def test_parquet_keeps_types_and_lineage(tmp_path: Path) -> None:
 def test_arrays_refuse_what_they_have_no_place_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"type, age, group.*\.parquet"):
         write_windows(made(MIXED), tmp_path / "x.npy", n=2, seed=0)
-    with pytest.raises(ConfigError, match=r"\.parquet, \.csv, \.npy"):
+    with pytest.raises(ConfigError, match=r"\.parquet, \.csv or \.npy"):
         write_windows(made(MIXED), tmp_path / "x.txt", n=2, seed=0)
     assert list(tmp_path.iterdir()) == []
 
@@ -223,9 +230,8 @@ def test_names_that_would_hide_each_other_are_refused(tmp_path: Path) -> None:
     layout = Layout((Column("x", optional=True), Column("x present"), Column("time")))
     with pytest.raises(ConfigError, match="several channels are called 'x present'"):
         write_windows(made(layout), tmp_path / "x.parquet", n=2, seed=0, scaled=True)
-    stamps = pd.date_range("2020-01-01", periods=4)
     with pytest.raises(ConfigError, match="column 'time' of its own"):
-        write_windows(made(layout), tmp_path / "x.parquet", n=2, seed=0, stamps=stamps)
+        write_windows(daily(layout), tmp_path / "x.parquet", n=2, seed=0, start="2020-01-01")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -239,6 +245,7 @@ def test_a_bundle_comes_back_with_its_layout(tmp_path: Path, monkeypatch: pytest
     tree = json.loads((tmp_path / "series.json").read_text())
     for damage in ({"layout": []}, {"layout": {"temporal": [{}]}}, {"layout": {"sideways": []}}):
         (tmp_path / "series.json").write_text(json.dumps(tree | damage))
+        write_manifest(tmp_path)
         with pytest.raises(StorageError, match="holds no trained generator"):
             GeneratorBundle.load(tmp_path)
 
@@ -261,18 +268,3 @@ def test_the_signature_says_the_types_of_the_frame() -> None:
     }
     params = {param.name: param.default for param in signature.params.params}
     assert params == {"n_samples": 1, "seed": 0, "condition": ""}
-
-
-def test_the_registered_model_takes_a_condition_as_json() -> None:
-    model = RegisteredGenerator()
-    model.bundle = made(MIXED)
-    frame = model.predict(None, None, {"n_samples": 20, "seed": 3, "condition": '{"group": "a"}'})
-    pd.testing.assert_frame_equal(frame, model.bundle.sample_frame(20, 3, {"group": "a"}))
-    plain = model.predict(None, None, {"n_samples": 20, "seed": 3, "condition": ""})
-    pd.testing.assert_frame_equal(plain, model.bundle.sample_frame(20, 3))
-    for wrong in ("group", "[1]", "3"):
-        with pytest.raises(ValueError, match="JSON object"):
-            model.predict(None, None, {"condition": wrong})
-    for wrong in ({"n_samples": 0}, {"n_samples": registered_model.MAX_SAMPLES + 1}, {"seed": -1}):
-        with pytest.raises(ValueError, match="n_samples"):
-            model.predict(None, None, wrong)

@@ -12,9 +12,9 @@ from core.errors import ConfigError, DataError
 from core.evaluation.files.read import read_windows
 from core.evaluation.files.windows import MAX_CATEGORIES, judged_pair
 from core.generators.bundle import GeneratorBundle, SeriesInfo
-from core.generators.export import write_windows
 from core.generators.timegan import TimeGAN
 from core.prepare.channels.layout import Column, Layout
+from tests.unit.fake_generator import write_windows
 
 
 def long_form(values: np.ndarray, names: list[str]) -> pd.DataFrame:
@@ -266,10 +266,10 @@ MIXED = Layout(
 @pytest.mark.parametrize(("layout", "ending"), [(NUMBERS, "npy"), (NUMBERS, "parquet"), (MIXED, "parquet")])
 def test_what_this_project_generates_can_be_read(tmp_path, layout, ending):
     timegan = TimeGAN(length=5, channels=layout.channels, hidden=3, layers=1, seed=0)
-    bundle = GeneratorBundle(timegan, SeriesInfo("made-up", layout, None, "x"))
-    stamps = pd.date_range("2020-01-01", periods=5) if ending == "parquet" else None
+    bundle = GeneratorBundle(timegan, SeriesInfo("made-up", layout, {"frequency": "D"}, "x"))
+    start = "2020-01-01" if ending == "parquet" else None
     for seed in (0, 1):
-        write_windows(bundle, tmp_path / f"{seed}.{ending}", n=7, seed=seed, stamps=stamps)
+        write_windows(bundle, tmp_path / f"{seed}.{ending}", n=7, seed=seed, start=start)
     pair = judged_pair(*(read_windows(tmp_path / f"{seed}.{ending}") for seed in (0, 1)))
     expected = bundle.sample_frame(7, 1)
     made = pair.sets[1].frame()

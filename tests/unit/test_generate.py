@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from core.errors import ConfigError
+from core.generation.options import GenerationConfig
 from core.generators.bundle import GeneratorBundle, SeriesInfo
 from core.generators.timegan import TimeGAN
 from core.prepare.channels.layout import Column, Layout
-from flows.cli.common import named_values
+from core.settings import Settings
+from flows.cli.common import app, named_values
 from flows.cli.generation import generate
+from tasks.generation import find_model
 
 LAYOUT = Layout(
     (
@@ -41,7 +43,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_conditions_reach_the_windows(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.parquet"
-    generate(str(model), n=7, output=out, seed=1, condition=["group=b", "year=2020"])
+    generate(str(model), n=7, output=str(out), seed=1, condition=["group=b", "year=2020"])
     frame = pd.read_parquet(out)
     assert list(frame.columns) == ["window", "step", "vip", "group", "year", "type", "n"]
     assert frame["window"].nunique() == 7
@@ -70,8 +72,21 @@ def test_conditions_that_make_no_sense_are_refused(
     model: Path, tmp_path: Path, condition: list[str], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):
-        generate(str(model), n=2, output=tmp_path / "x.parquet", condition=condition)
+        generate(str(model), n=2, output=str(tmp_path / "x.parquet"), condition=condition)
     assert not (tmp_path / "x.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"condition": {"group": "c", "year": 2020}}, {"output": "x.npy"}, {"form": "series", "steps": 9}]
+)
+def test_the_flow_refuses_before_there_is_an_mlflow_run(
+    model: Path, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    right = {"model": str(model), "output": f"{tmp_path}/x.parquet", "condition": {"group": "a", "year": 2020}}
+    assert find_model.fn(GenerationConfig.model_validate(right), Settings()).path == model
+    with pytest.raises(ConfigError):
+        find_model.fn(GenerationConfig.model_validate(right | wrong), Settings())
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_values_may_hold_an_equals_sign() -> None:
@@ -80,8 +95,7 @@ def test_values_may_hold_an_equals_sign() -> None:
 
 
 def test_the_option_is_repeated_on_the_command_line(model: Path, tmp_path: Path) -> None:
-    call = [sys.executable, "-c", "from flows.cli import main; main()", "generate", str(model), "-n", "2"]
-    call += ["-o", str(tmp_path / "x.npy"), "--scaled", "--condition", "group=a", "--condition", "year=2019"]
-    done = subprocess.run(call, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    call = ["generate", str(model), "-n", "2", "-o", str(tmp_path / "x.npy"), "--scaled"]
+    call += ["--condition", "group=a", "--condition", "year=2019"]
+    app(call, exit_on_error=False, print_error=False, result_action="return_value")
     assert np.load(tmp_path / "x.npy")[0, 0, 1:4].tolist() == [1, 0, 0]

@@ -78,6 +78,67 @@ def test_a_full_disk_is_a_storage_error_and_keeps_the_old_file(tmp_path: Path) -
     assert target.read_text() == '{\n  "old": 1\n}\n'
 
 
+def test_a_lock_that_cannot_be_had_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file/lock"), exclusive(tmp_path / "file" / "lock"):
+        pass
+
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("core.lake.fcntl.flock", no_locks)
+    with pytest.raises(StorageError, match="No locks available"), exclusive(tmp_path / "new" / "lock"):
+        pass
+    monkeypatch.undo()
+    with pytest.raises(ConnectionError), exclusive(tmp_path / "new" / "lock"):
+        raise ConnectionError("what fails in the block stays what it is")
+
+
+BUILDER = """
+import logging, sys, time
+from pathlib import Path
+from core.lake import build_once
+
+logging.basicConfig(level="INFO", stream=sys.stderr)
+folder, marks = Path(sys.argv[1]), Path(sys.argv[2])
+
+def build(temporary):
+    (marks / sys.argv[3]).touch()
+    deadline = time.monotonic() + 60
+    while not (marks / "go").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (temporary / "by").write_text(sys.argv[3])
+
+print(build_once(folder, build, wait_seconds=float(sys.argv[4])), (folder / "by").read_text())
+"""
+
+
+def test_of_two_processes_one_builds_and_the_other_waits_for_it(tmp_path: Path) -> None:
+    def start(name: str, seconds: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", BUILDER, str(tmp_path / "made"), str(tmp_path), name, seconds],
+            cwd=CORE.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    first = start("first", "60")
+    while not (tmp_path / "first").exists():
+        assert first.poll() is None
+    second = start("second", "60")
+    assert second.stderr is not None
+    assert f"waiting for process {first.pid} on " in second.stderr.readline()
+    impatient = start("impatient", "0.3")
+    _, said = impatient.communicate(timeout=60)
+    assert impatient.returncode == 1
+    assert f"BusyError: {tmp_path} is in use by process {first.pid} on " in said
+    (tmp_path / "go").touch()
+    assert first.communicate(timeout=60)[0] == "False first\n"
+    assert second.communicate(timeout=60)[0] == "True first\n"
+    assert not (tmp_path / "second").exists()
+
+
 def test_a_lock_is_held_across_processes_and_freed_by_death(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     holder = subprocess.Popen(

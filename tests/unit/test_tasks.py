@@ -9,9 +9,11 @@ import types
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Failed
 
 from core.errors import BusyError, ConfigError, DataError, TimeloomError, TrackingError, TrainingKilledError
@@ -20,6 +22,12 @@ from core.training.metrics import Point
 from tasks.factory import is_retryable
 from tasks.registry.packaging import carried_modules, pip_requirements, write_package
 from tasks.tracking import CurveForwarder, TrackedRun, without_password
+
+
+def refused(code: int) -> PrefectHTTPStatusError:
+    """What Prefect's client raises for such an answer."""
+    request = httpx.Request("GET", "http://x")
+    return PrefectHTTPStatusError("x", request=request, response=httpx.Response(code, request=request))
 
 
 @pytest.mark.parametrize(
@@ -32,6 +40,10 @@ from tasks.tracking import CurveForwarder, TrackedRun, without_password
         (TrackingError("x"), True),
         (TrainingKilledError("x"), True),
         (ConnectionResetError("x"), True),
+        (httpx.ReadTimeout("x"), True),
+        (refused(503), True),
+        (refused(429), True),
+        (refused(404), False),
         (MlflowException("refused"), True),
         (MlflowException("no such run", RESOURCE_DOES_NOT_EXIST), False),
         (ValueError("x"), False),

@@ -69,8 +69,15 @@ def test_a_view_is_written_as_what_it_shows(tmp_path: Path) -> None:
     assert torch.equal(read_tensors(tmp_path / "x")[0]["v"], view)
 
 
+def _said(shape: object, *offsets: int) -> dict[str, object]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": list(offsets)}
+
+
 def _file(header: object, body: bytes = b"") -> bytes:
-    text = json.dumps(header).encode()
+    return _text(json.dumps(header).encode(), body)
+
+
+def _text(text: bytes, body: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + body
 
 
@@ -91,6 +98,31 @@ WHOLE = pack_tensors({"a": torch.arange(4.0)})
         _file({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, b"\0" * 4),
         _file({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"\0" * 4),
         _file({"a": {"dtype": "PICKLE", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
+        _file({"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
+        _file({"a": _said([1], 0, 4), "b": _said([1], 0, 4)}, b"\0" * 8),
+        _file({"a": _said([1], 0, 4), "b": _said([2], 0, 8)}, b"\0" * 8),
+        _file({"a": _said([1], 4, 8)}, b"\0" * 8),
+        _file({"a": _said([1], 0, 4)}, b"\0" * 8),
+        _file({"a": _said([3], 0, 12), "b": _said([-1], 12, 8)}, b"\0" * 8),
+        _file({"a": _said([10**12], 0, 4 * 10**12)}, b"\0" * 4),
+        _file({"a": _said([2**40, 2**40, 0], 0, 0)}),
+        _file({"a": _said([1] * 1000, 0, 4)}, b"\0" * 4),
+        _file({"a": _said([float("nan")], 0, 4)}, b"\0" * 4),
+        _file({"a": _said([float("inf")], 0, 4)}, b"\0" * 4),
+        _file({"a": _said([1.0], 0, 4)}, b"\0" * 4),
+        _file({"a": _said([True], 0, 4)}, b"\0" * 4),
+        _file({"a": _said(["1"], 0, 4)}, b"\0" * 4),
+        _file({"a": _said(1, 0, 4)}, b"\0" * 4),
+        _file({"a": {**_said([1], 0, 4), "data_offsets": [0, 4, 4]}}, b"\0" * 4),
+        _file({"a": {**_said([1], 0, 4), "more": 1}}, b"\0" * 4),
+        _file({"a": {"dtype": "F32"}}, b"\0" * 4),
+        _file({"a": 4}, b"\0" * 4),
+        _file({"__metadata__": [1]}),
+        _file({"__metadata__": {"a": 1}}),
+        _text(b'{"a": 1, "a": 1}'),
+        _text(b"[" * 100_000),
+        _text(b'{"\xff": 1}'),
+        _text(b'{"a": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}'),
     ],
 )
 def test_damaged_files_are_refused_by_name(tmp_path: Path, content: bytes) -> None:

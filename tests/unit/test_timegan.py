@@ -172,7 +172,7 @@ def test_samples_are_fixed_by_their_seed_and_lie_inside_the_unit_interval() -> N
 
 @pytest.mark.parametrize(("n", "seed"), [(0, 0), (-1, 0), (1, -1)])
 def test_impossible_samples_are_refused(n: int, seed: int) -> None:
-    with pytest.raises(ConfigError, match="n >= 1 and seed >= 0"):
+    with pytest.raises(ConfigError, match="n >= 1, seed >= 0"):
         TimeGAN(length=5, channels=THREE).sample(n, seed)
 
 

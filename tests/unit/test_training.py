@@ -135,7 +135,7 @@ def test_killed_and_resumed_equals_uninterrupted(job: TrainingJob, tmp_path: Pat
         while not list((killed / "checkpoints").glob(description)):
             time.sleep(0.005)
         assert progress.exists()
-        pid = int((killed / "lock").read_text())
+        pid = int((killed / "lock").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)

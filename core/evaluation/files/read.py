@@ -29,7 +29,7 @@ def read_windows(path: Path) -> WindowSet:
     Parquet file holds one row per step: integer columns `window` and `step`, the rest features, which are
     numbers, text or booleans (an unnamed pandas index is none, nor are columns of dates and times); rows may
     come in any order, steps of a window are consecutive, windows may differ in length. So the files that
-    `core.generators.export` writes can be read.
+    `core.generation` writes can be read.
 
     Raises:
         ConfigError: there is no such file.

@@ -10,7 +10,7 @@ This module is carried by registered models: it needs the standard library and N
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -194,3 +194,11 @@ class WindowArrays:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+def concatenated(parts: Sequence[WindowArrays]) -> WindowArrays:
+    """The windows of all parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [field.name for field in fields(WindowArrays)]
+    return WindowArrays(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -16,6 +16,7 @@ This module is carried by registered models: it needs NumPy alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,22 +99,30 @@ class DecodedWindows:
     """Shape (N, length, columns); NaN past a window's end."""
 
 
-def decode_windows(layout: Layout, windows: WindowArrays) -> DecodedWindows:
+def decode_windows(
+    layout: Layout, windows: WindowArrays, levels: Mapping[str, Floats] | None = None
+) -> DecodedWindows:
     """What encoded windows say in original units: logarithms undone, differences added up from their level.
 
+    Args:
+        layout: Of the windows.
+        windows: Encoded.
+        levels: Codes of the level before each window by differenced column, each of shape (N,), in place of
+            what the windows' static columns say.
+
     Raises:
-        DataError: the layout has no level of a differenced column.
+        DataError: there is no level of a differenced column.
     """
     static = decode(layout.static, windows.static)
     condition = decode(layout.condition, windows.condition)
     temporal = decode(layout.temporal, windows.values)
-    levels = {
+    known = {
         column.level_of: codes
         for columns, part in ((layout.static, static), (layout.condition, condition))
         for column, codes in zip(columns, part.T, strict=True)
     }
     for place, column in enumerate(layout.temporal):
-        temporal[..., place] = _undone(column, temporal[..., place], levels)
+        temporal[..., place] = _undone(column, temporal[..., place], known if levels is None else levels)
     temporal[np.arange(temporal.shape[1]) >= windows.lengths[:, None]] = np.nan
     for columns, part in ((layout.static, static), (layout.condition, condition)):
         for place, column in enumerate(columns):
@@ -121,7 +130,7 @@ def decode_windows(layout: Layout, windows: WindowArrays) -> DecodedWindows:
     return DecodedWindows(static, condition, temporal)
 
 
-def _undone(column: Column, codes: Floats, levels: dict[str, Floats]) -> Floats:
+def _undone(column: Column, codes: Floats, levels: Mapping[str, Floats]) -> Floats:
     """Original units, shape (N, length) kept."""
     if not is_differenced(column):
         return original(column, codes)

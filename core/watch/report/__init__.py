@@ -1,0 +1,1 @@
+"""What a look found, for people: pictures, HTML and Markdown."""
