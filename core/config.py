@@ -147,7 +147,7 @@ class TimeGANConfig(Section):
     )
 
 
-ModelConfig = TimeGANConfig | FlowMatchingConfig | ComparisonConfig
+ModelConfig = TimeGANConfig | ComparisonConfig | FlowMatchingConfig
 _MODELS: dict[str, type[ModelConfig]] = {
     model.model_fields["kind"].default: model for model in get_args(ModelConfig)
 }
@@ -461,13 +461,14 @@ class JobConfig(Section):
     @classmethod
     def _starts_from_the_preset(cls, value: Any) -> Any:
         """What a preset says of the model is its kind's; other kinds start from their own defaults."""
-        preset = PRESETS.get(value.get("preset")) if isinstance(value, Mapping) else None
-        if preset is None:
+        name = value.get("preset") if isinstance(value, Mapping) else None
+        if name not in tuple(PRESETS):
             return value
+        preset = PRESETS[name]
         meant = _kind([preset])
         wanted = _kind([preset, value])
         if "kind" in preset["model"] and wanted != meant:
-            raise ValueError(f"the preset {value['preset']} is one of {meant}; leave model.kind={wanted} out")
+            raise ValueError(f"the preset {name} is one of {meant}; leave model.kind={wanted} out")
         tree: dict[str, Any] = {}
         _merge(tree, {key: part for key, part in preset.items() if wanted == meant or key != "model"})
         _merge(tree, {key: _as_set(part) if key != "dataset" else part for key, part in value.items()})

@@ -1,6 +1,7 @@
-"""Sections `model` of the comparison methods: keyword arguments of their classes in `core.generators`.
+"""Sections `model` of generators other than TimeGAN: keyword arguments of their classes in `core.generators`.
 
-Defaults are the methods' papers', sizes the TimeGAN paper's; docs/comparison.md explains them.
+Defaults of the comparison methods are their papers', sizes the TimeGAN paper's (docs/comparison.md);
+docs/flow-matching.md explains flow matching.
 """
 
 from __future__ import annotations

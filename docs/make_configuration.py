@@ -37,11 +37,10 @@ def page() -> str:
     parts.append("|---|" + "---|" * len(PRESETS))
     leaves: dict[str, dict[str, Any]] = {}
     for preset, tree in PRESETS.items():
-        for section, values in tree.items():
-            for key, value in values.items():
-                leaves.setdefault(f"{section}.{key}", {})[preset] = value
+        for key, value in flat(tree):
+            leaves.setdefault(key, {})[preset] = f"{value:,}" if isinstance(value, int) else f"`{value}`"
     parts += [
-        f"| `{key}` | " + " | ".join(f"{values[p]:,}" if p in values else "" for p in PRESETS) + " |"
+        f"| `{key}` | " + " | ".join(values.get(p, "") for p in PRESETS) + " |"
         for key, values in leaves.items()
     ]
     for section, field in JobConfig.model_fields.items():
@@ -60,6 +59,15 @@ def page() -> str:
         "Prefect's and MLflow's own variables win: `PREFECT_API_URL`, `MLFLOW_TRACKING_URI`, and the rest.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves by their dotted names."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def table(model: Any, prefix: str, *, upper: bool = False) -> list[str]:

@@ -46,7 +46,7 @@ class Scales(torch.nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
-        """Learn centre, spread and range of the continuous channels; shape (rows, channels), missing cells aside."""
+        """Learn centre, spread and range of continuous channels, shape (rows, channels); no missing cells."""
         for span in (span for span in self.spans if span.block.kind == "continuous"):
             channel = span.values.start
             there = values[:, channel].double()
@@ -145,7 +145,6 @@ class FlowMatching(TorchGenerator):
             channels=channels.features,
             static=self.static_width,
             context=width(channels.condition),
-            length=length,
             hidden=hidden,
             layers=layers,
             heads=heads,
@@ -173,10 +172,8 @@ class FlowMatching(TorchGenerator):
 
     def decode(self, noise: tuple[Tensor, ...], condition: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See `core.generators.module.TorchGenerator`."""
-        parts = [
-            self._integrate(*part)
-            for part in zip(*(each.split(_BATCH) for each in (*noise, condition, lengths)), strict=True)
-        ]
+        split = (torch.split(each, _BATCH) for each in (*noise, condition, lengths))
+        parts = [self._integrate(*part) for part in zip(*split, strict=True)]
         x, static = (torch.cat(each) for each in zip(*parts, strict=True))
         return self.scales.channels(x), self.static_scales.channels(static)
 

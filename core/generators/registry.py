@@ -20,7 +20,7 @@ from core.strict_json import read_json
 
 GENERATORS: dict[str, type[Generator]] = {
     generator.kind: generator
-    for generator in (TimeGAN, FlowMatching, RCGAN, CRNNGAN, TForcing, PForcing, WaveNet, WaveGAN)
+    for generator in (TimeGAN, RCGAN, CRNNGAN, TForcing, PForcing, WaveNet, WaveGAN, FlowMatching)
 }
 
 

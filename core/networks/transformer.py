@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,35 +12,32 @@ from torch.nn import functional
 from core.networks.recurrent import reset_linear
 
 _FREQUENCIES = 64
+_FASTEST = 1000.0
 _LONGEST_PERIOD = 10_000.0
 
 
-class RotaryPositions(nn.Module):
+@dataclass(frozen=True)
+class Rotation:
     """Turns pairs of channels by an angle that grows with the step (Su et al. 2021, eq. 34).
 
     Products of queries and keys then depend on how far two steps are apart, not on where they are.
-
-    Args:
-        width: Channels of a head, even.
-        length: Most steps.
     """
 
     cos: Tensor
+    """Shape (steps, width / 2)."""
     sin: Tensor
 
-    def __init__(self, width: int, length: int) -> None:
-        super().__init__()
-        rates = _LONGEST_PERIOD ** (-torch.arange(0, width, 2) / width)
-        angles = torch.arange(length)[:, None] * rates
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+    @classmethod
+    def of(cls, steps: int, width: int, device: torch.device) -> Rotation:
+        """For a head of `width` channels, an even number."""
+        rates = _LONGEST_PERIOD ** (-torch.arange(0, width, 2, device=device) / width)
+        angles = torch.arange(steps, device=device)[:, None] * rates
+        return cls(angles.cos(), angles.sin())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         """Shape (batch, heads, steps, width), kept."""
-        steps = x.shape[2]
         even, odd = x.chunk(2, dim=-1)
-        cos, sin = self.cos[:steps], self.sin[:steps]
-        return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+        return torch.cat([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], dim=-1)
 
 
 class TransformerBlock(nn.Module):
@@ -62,21 +60,22 @@ class TransformerBlock(nn.Module):
         self.down = nn.Linear(expansion * hidden, hidden)
         self.modulation = nn.Linear(hidden, 6 * hidden)
 
-    def forward(self, x: Tensor, told: Tensor, rotary: RotaryPositions, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, told: Tensor, rotary: Rotation, mask: Tensor | None) -> Tensor:
         """Shape (batch, steps, hidden), kept.
 
         Args:
             x: The stream.
             told: Shape (batch, 1, hidden).
-            rotary: Of the heads' width.
+            rotary: Of the steps and the heads' width.
             mask: Shape (batch, 1, 1, steps): True for the steps that may be looked at; every one if None.
         """
         shift_a, scale_a, gate_a, shift_d, scale_d, gate_d = self.modulation(told).chunk(6, dim=-1)
         x = x + gate_a * self._attention(_modulated(x, shift_a, scale_a), rotary, mask)
         inner = functional.gelu(self.up(_modulated(x, shift_d, scale_d)), approximate="tanh")
-        return x + gate_d * self.down(inner)
+        moved: Tensor = x + gate_d * self.down(inner)
+        return moved
 
-    def _attention(self, x: Tensor, rotary: RotaryPositions, mask: Tensor | None) -> Tensor:
+    def _attention(self, x: Tensor, rotary: Rotation, mask: Tensor | None) -> Tensor:
         batch, steps, hidden = x.shape
         q, k, v = self.qkv(x).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         seen = functional.scaled_dot_product_attention(rotary(q), rotary(k), v, attn_mask=mask)
@@ -101,14 +100,11 @@ class VelocityTransformer(nn.Module):
         channels: Of a step.
         static: Channels of the window; 0: no token for them.
         context: Channels given; 0: none.
-        length: Most steps.
         hidden: Width of the stream, a multiple of twice `heads`.
         layers: Blocks.
         heads: Of the attention.
         expansion: See `TransformerBlock`.
     """
-
-    frequencies: Tensor
 
     def __init__(
         self,
@@ -116,7 +112,6 @@ class VelocityTransformer(nn.Module):
         channels: int,
         static: int,
         context: int,
-        length: int,
         hidden: int,
         layers: int,
         heads: int,
@@ -136,9 +131,7 @@ class VelocityTransformer(nn.Module):
         self.time_out = nn.Linear(hidden, hidden)
         self.blocks = nn.ModuleList(TransformerBlock(hidden, heads, expansion) for _ in range(layers))
         self.last = nn.Linear(hidden, 2 * hidden)
-        self.rotary = RotaryPositions(hidden // heads, length + bool(static))
-        rates = torch.exp(torch.linspace(0, math.log(1000.0), _FREQUENCIES))
-        self.register_buffer("frequencies", rates, persistent=False)
+        self.width = hidden // heads
 
     def forward(
         self,
@@ -166,8 +159,9 @@ class VelocityTransformer(nn.Module):
             if rows is not None:
                 rows = functional.pad(rows, (1, 0), value=True)
         mask = None if rows is None else rows[:, None, None]
+        rotary = Rotation.of(tokens.shape[1], self.width, tokens.device)
         for block in self.blocks:
-            tokens = block(tokens, told, self.rotary, mask)
+            tokens = block(tokens, told, rotary, mask)
         shift, scale = self.last(told).chunk(2, dim=-1)
         tokens = _modulated(tokens, shift, scale)
         if not self.static:
@@ -175,7 +169,8 @@ class VelocityTransformer(nn.Module):
         return self.write(tokens[:, 1:]), self.write_static(tokens[:, 0])
 
     def _told(self, time: Tensor, context: Tensor, known: Tensor | None) -> Tensor:
-        angles = time[:, None] * self.frequencies
+        rates = torch.linspace(0, math.log(_FASTEST), _FREQUENCIES, device=time.device).exp()
+        angles = time[:, None] * rates
         waves = torch.cat([angles.cos(), angles.sin()], dim=1)
         told = self.time_out(functional.silu(self.time_in(waves)))
         if context.shape[1]:

@@ -31,7 +31,7 @@ def run(
 
     Args:
         dataset: A name of the catalogue, or a path to a YAML file, a data file or a folder of Parquet files.
-        preset: `quick` (minutes on a CPU) or `paper` (the published size).
+        preset: `quick` (minutes on a CPU), `paper` (the published size) or `best` (flow matching).
         seed: Fixes weights, batches, noise and judges.
     """
     from flows.environment import configure

@@ -26,6 +26,7 @@ SP500 = DatasetConfig.model_validate({"name": "sp500", "source": {"kind": "arch"
 LENGTH = 6
 # Small sizes, and beside the default of each method the options that change its path.
 SMALL: dict[str, dict[str, Any]] = {
+    "flow_matching": {"kind": "flow_matching", "hidden": 8, "layers": 1, "heads": 2, "sampling_steps": 3},
     "rcgan": {"kind": "rcgan", "hidden": 6, "layers": 1, "discriminator_steps": 2},
     "rcgan, both ways": {"kind": "rcgan", "hidden": 6, "layers": 1, "bidirectional": True},
     "rcgan, dropout": {
@@ -291,7 +292,7 @@ def test_every_option_of_a_section_is_an_argument_of_its_class(kind: str) -> Non
 
 
 def test_presets_size_timegan_alone() -> None:
-    for preset in PRESETS:
+    for preset in ("quick", "paper"):
         job = build_job(SP500, preset=preset, values={"model": {"kind": "rcgan"}})
         assert job.model.kind == "rcgan"
         assert job.model.hidden is None
@@ -302,6 +303,13 @@ def test_presets_size_timegan_alone() -> None:
     assert (job.model.kind, job.model.width, job.model_name) == ("wavegan", 8, "sp500-wavegan")
     assert build_job(SP500, values={"model": {"hidden": 9}}).model.hidden == 9
     assert build_job(SP500, overrides=["model.kind=timegan"]).model.hidden == 24
+
+
+def test_the_preset_best_is_flow_matching_and_nothing_else() -> None:
+    job = build_job(SP500, preset="best", overrides=["model.hidden=96"])
+    assert (job.model.kind, job.model.hidden, job.training.ema) == ("flow_matching", 96, 0.999)
+    with pytest.raises(ConfigError, match="preset best is one of flow_matching"):
+        build_job(SP500, preset="best", overrides=["model.kind=rcgan"])
 
 
 def test_a_job_for_another_kind_keeps_what_is_given() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.generators.flow_matching import FlowMatching, Scales
-from core.networks.transformer import RotaryPositions
+from core.networks.transformer import Rotation
 from core.prepare.channels.layout import Block, Channels
 from core.prepare.series import Windows
 from core.training.batches import Batch
@@ -165,7 +165,7 @@ def test_what_stands_past_the_end_is_not_read() -> None:
 
 
 def test_rotary_products_depend_on_the_distance_alone() -> None:
-    rotary = RotaryPositions(8, 20)
+    rotary = Rotation.of(20, 8, CPU)
     q, k = torch.randn(2, 8)
     at = rotary(torch.stack([q, k])[:, None, None].expand(2, 1, 20, 8))
     products = at[0, 0] @ at[1, 0].T
