@@ -66,10 +66,10 @@ def promote(model: str, *, reason: str = "", json_: Json = None) -> None:
     result = {"name": name, "version": version, "before": before, "reason": reason, "gates": said}
     write_result(json_, result)
     if before == version:
-        out.print(Text(f"{name} version {version} is the champion already"))
+        out.print(Text(f"{name} version {version} is the champion already"), soft_wrap=True)
         return
     was = f"before it version {before}" if before else "there was none before"
-    out.print(Text(f"{name} version {version} is the champion, {was}. The gates: {said}"))
+    out.print(Text(f"{name} version {version} is the champion, {was}. The gates: {said}"), soft_wrap=True)
     _tell(api, result)
 
 
@@ -88,7 +88,7 @@ def rollback(name: str, *, to: str | None = None, reason: str = "", json_: Json 
     before, version = roll_back(client, settings.lake, name, to, reason)
     result = {"name": name, "version": version, "before": before, "reason": reason or "rolled back by hand"}
     write_result(json_, result)
-    out.print(Text(f"{name} version {version} is the champion again, version {before} was taken back"))
+    out.print(Text(f"{name} version {version} is the champion again, version {before} was taken back"), soft_wrap=True)
     _tell(api, result)
 
 
@@ -109,7 +109,7 @@ def _registry(json_: Json) -> tuple[MlflowClient, Settings, str | None]:
 def _tell(api: str | None, result: dict[str, Any]) -> None:
     """An event, where a Prefect server runs: without one nobody would act on it."""
     if api is None:
-        err.print("[dim]no Prefect server runs: no event is emitted[/dim]")
+        err.print("[dim]no Prefect server runs: no event is emitted[/dim]", soft_wrap=True)
         return
     from tasks.events import PROMOTED, emit
 

@@ -531,7 +531,6 @@ def test_the_command_line_promotes_rolls_back_and_shows(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("TIMELOOM_HOME", str(tmp_path / "lake"))
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr("flows.environment.configure", lambda _: None)
     add(0), add(1)
