@@ -88,7 +88,9 @@ def rollback(name: str, *, to: str | None = None, reason: str = "", json_: Json 
     before, version = roll_back(client, settings.lake, name, to, reason)
     result = {"name": name, "version": version, "before": before, "reason": reason or "rolled back by hand"}
     write_result(json_, result)
-    out.print(Text(f"{name} version {version} is the champion again, version {before} was taken back"), soft_wrap=True)
+    out.print(
+        Text(f"{name} version {version} is the champion again, version {before} was taken back"), soft_wrap=True
+    )
     _tell(api, result)
 
 
