@@ -191,6 +191,13 @@ class FlowMatchingConfig(Section):
     guidance: float = Field(
         default=1.0, ge=0, le=20, description="How strongly a condition is followed; 1: as it was learnt."
     )
+    completion: float = Field(
+        default=0.25,
+        ge=0,
+        lt=1,
+        description="Share of training windows that are told some of their cells, so that missing cells can be "
+        "filled in and windows continued; 0: they cannot.",
+    )
 
     @model_validator(mode="after")
     def _heads_are_even(self) -> Self:

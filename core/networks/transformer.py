@@ -9,11 +9,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.networks.recurrent import reset_linear
+from core.networks.recurrent import glorot, reset_linear
 
 _FREQUENCIES = 64
 _FASTEST = 1000.0
 _LONGEST_PERIOD = 10_000.0
+
+
+@dataclass(frozen=True)
+class Given:
+    """Cells of windows that are known, as they are read."""
+
+    values: Tensor
+    """Shape (batch, steps, channels), in the numbers that flow; what stands at other cells does not matter."""
+    there: Tensor
+    """Shape (batch, steps, channels): 1 where the cell is known, else 0."""
+    static: Tensor
+    """Shape (batch, static channels)."""
+    there_static: Tensor
+    """Shape (batch, static channels)."""
+
+    def cells(self) -> Tensor:
+        """Shape (batch, steps, 2 channels): what the network reads."""
+        return torch.cat([self.values * self.there, self.there], dim=-1)
+
+    def static_cells(self) -> Tensor:
+        """Shape (batch, 2 static channels)."""
+        return torch.cat([self.static * self.there_static, self.there_static], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -24,20 +46,20 @@ class Rotation:
     """
 
     cos: Tensor
-    """Shape (steps, width / 2)."""
+    """Shape (steps, width)."""
     sin: Tensor
 
     @classmethod
     def of(cls, steps: int, width: int, device: torch.device) -> Rotation:
         """For a head of `width` channels, an even number."""
         rates = _LONGEST_PERIOD ** (-torch.arange(0, width, 2, device=device) / width)
-        angles = torch.arange(steps, device=device)[:, None] * rates
+        angles = torch.arange(steps, device=device)[:, None] * rates.repeat(2)
         return cls(angles.cos(), angles.sin())
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Shape (batch, heads, steps, width), kept."""
+        """Shape (..., steps, width), kept."""
         even, odd = x.chunk(2, dim=-1)
-        return torch.cat([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], dim=-1)
+        return torch.addcmul(x * self.cos, torch.cat([-odd, even], dim=-1), self.sin)
 
 
 class TransformerBlock(nn.Module):
@@ -65,22 +87,22 @@ class TransformerBlock(nn.Module):
 
         Args:
             x: The stream.
-            told: Shape (batch, 1, hidden).
+            told: Shape (batch, 1, hidden), or (1, 1, hidden) where all are told the same, which is cheaper.
             rotary: Of the steps and the heads' width.
             mask: Shape (batch, 1, 1, steps): True for the steps that may be looked at; every one if None.
         """
         shift_a, scale_a, gate_a, shift_d, scale_d, gate_d = self.modulation(told).chunk(6, dim=-1)
-        x = x + gate_a * self._attention(_modulated(x, shift_a, scale_a), rotary, mask)
-        inner = functional.gelu(self.up(_modulated(x, shift_d, scale_d)), approximate="tanh")
-        moved: Tensor = x + gate_d * self.down(inner)
-        return moved
+        mixed = self._attention(_modulated(x, shift_a, scale_a), rotary, mask)
+        x = x + _gated(self.out, mixed, gate_a)
+        inner = functional.gelu(self.up(_modulated(x, shift_d, scale_d)))
+        return x + _gated(self.down, inner, gate_d)
 
     def _attention(self, x: Tensor, rotary: Rotation, mask: Tensor | None) -> Tensor:
         batch, steps, hidden = x.shape
-        q, k, v = self.qkv(x).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(rotary(q), rotary(k), v, attn_mask=mask)
-        mixed: Tensor = self.out(seen.transpose(1, 2).reshape(batch, steps, hidden))
-        return mixed
+        qkv = self.qkv(x).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = rotary(qkv[:2])
+        seen = functional.scaled_dot_product_attention(q, k, qkv[2], attn_mask=mask)
+        return seen.transpose(1, 2).reshape(batch, steps, hidden)
 
     @torch.no_grad()
     def reset_parameters(self, rng: torch.Generator) -> None:
@@ -100,6 +122,7 @@ class VelocityTransformer(nn.Module):
         channels: Of a step.
         static: Channels of the window; 0: no token for them.
         context: Channels given; 0: none.
+        completes: Cells of the window may be given, too.
         hidden: Width of the stream, a multiple of twice `heads`.
         layers: Blocks.
         heads: Of the attention.
@@ -112,6 +135,7 @@ class VelocityTransformer(nn.Module):
         channels: int,
         static: int,
         context: int,
+        completes: bool,
         hidden: int,
         layers: int,
         heads: int,
@@ -127,6 +151,11 @@ class VelocityTransformer(nn.Module):
         if context:
             self.read_context = nn.Linear(context, hidden)
             self.unknown = nn.Parameter(torch.zeros(hidden))
+        if completes:
+            # Without bias: to be given nothing is the same as not to be asked.
+            self.read_given = nn.Linear(2 * channels, hidden, bias=False)
+            if static:
+                self.read_given_static = nn.Linear(2 * static, hidden, bias=False)
         self.time_in = nn.Linear(2 * _FREQUENCIES, hidden)
         self.time_out = nn.Linear(hidden, hidden)
         self.blocks = nn.ModuleList(TransformerBlock(hidden, heads, expansion) for _ in range(layers))
@@ -141,23 +170,23 @@ class VelocityTransformer(nn.Module):
         context: Tensor,
         known: Tensor | None = None,
         rows: Tensor | None = None,
+        given: Given | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Velocities, shapes of `x` and of `static`.
 
         Args:
             x: Shape (batch, steps, channels).
             static: Shape (batch, static channels).
-            time: Shape (batch,), from 0 (noise) to 1 (data).
+            time: Shape (batch,), from 0 (noise) to 1 (data); (1,) if it is that of all windows.
             context: Shape (batch, context channels).
             known: Shape (batch,): False where the context is not told; told to all if None.
             rows: Shape (batch, steps): True for steps inside the window; all are if None.
+            given: Cells that are known; none are if None.
         """
         told = self._told(time, context, known)[:, None]
-        tokens = self.read(x)
-        if self.static:
-            tokens = torch.cat([self.read_static(static)[:, None], tokens], dim=1)
-            if rows is not None:
-                rows = functional.pad(rows, (1, 0), value=True)
+        tokens = self._tokens(x, static, given)
+        if self.static and rows is not None:
+            rows = functional.pad(rows, (1, 0), value=True)
         mask = None if rows is None else rows[:, None, None]
         rotary = Rotation.of(tokens.shape[1], self.width, tokens.device)
         for block in self.blocks:
@@ -167,6 +196,17 @@ class VelocityTransformer(nn.Module):
         if not self.static:
             return self.write(tokens), static
         return self.write(tokens[:, 1:]), self.write_static(tokens[:, 0])
+
+    def _tokens(self, x: Tensor, static: Tensor, given: Given | None) -> Tensor:
+        tokens: Tensor = self.read(x)
+        if given is not None:
+            tokens = tokens + self.read_given(given.cells())
+        if not self.static:
+            return tokens
+        first = self.read_static(static)
+        if given is not None:
+            first = first + self.read_given_static(given.static_cells())
+        return torch.cat([first[:, None], tokens], dim=1)
 
     def _told(self, time: Tensor, context: Tensor, known: Tensor | None) -> Tensor:
         rates = torch.linspace(0, math.log(_FASTEST), _FREQUENCIES, device=time.device).exp()
@@ -184,6 +224,9 @@ class VelocityTransformer(nn.Module):
         named = ("read", "time_in", "time_out", "read_static", "read_context")
         for name in (name for name in named if hasattr(self, name)):
             reset_linear(getattr(self, name), rng)
+        for name in (name for name in ("read_given", "read_given_static") if hasattr(self, name)):
+            layer = getattr(self, name)
+            glorot(layer.weight, layer.in_features, layer.out_features, rng)
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)  # noqa: S101 - for the type checker
             block.reset_parameters(rng)
@@ -195,4 +238,15 @@ class VelocityTransformer(nn.Module):
 
 
 def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return functional.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+    width = x.shape[-1:]
+    if len(scale) == 1:  # for all windows: one call
+        return functional.layer_norm(x, width, 1 + scale.flatten(), shift.flatten())
+    return torch.addcmul(shift, functional.layer_norm(x, width), 1 + scale)
+
+
+def _gated(layer: nn.Linear, x: Tensor, gate: Tensor) -> Tensor:
+    """The layer's output times the gate."""
+    if len(gate) == 1:  # for all windows: in the weights
+        return functional.linear(x, layer.weight * gate.view(-1, 1), layer.bias * gate.flatten())
+    gated: Tensor = gate * layer(x)
+    return gated

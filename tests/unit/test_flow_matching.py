@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.generators.flow_matching import FlowMatching, Scales
+from core.generators.flow_matching import FlowMatching
+from core.generators.flow_matching.scales import Scales
 from core.networks.transformer import Rotation
 from core.prepare.channels.layout import Block, Channels
 from core.prepare.series import Windows
@@ -57,7 +58,7 @@ def rows_of(blocks: tuple[Block, ...], n: int, seed: int = 0) -> Tensor:
 
 def test_scales_standardise_and_come_back() -> None:
     scales, rows = Scales(BLOCKS), rows_of(BLOCKS, 500)
-    scales.fit(rows)
+    scales.fit(rows.split(70))
     flowing = scales.flowing(rows)
     torch.testing.assert_close(scales.channels(flowing), rows)
     assert flowing[:, 0].mean().abs() < 1e-5
@@ -69,7 +70,7 @@ def test_scales_standardise_and_come_back() -> None:
 
 def test_whatever_flows_in_valid_channels_come_out() -> None:
     scales, rows = Scales(BLOCKS), rows_of(BLOCKS, 200)
-    scales.fit(rows)
+    scales.fit(rows.split(70))
     out = scales.channels(torch.randn(1000, rows.shape[1], generator=torch.Generator().manual_seed(3)) * 3)
     assert rows[:, 0].min() <= out[:, 0].min() < out[:, 0].max() <= rows[:, 0].max()
     assert (out[:, 2:5].sum(1) == 1).all()
@@ -178,19 +179,17 @@ def test_rotary_products_depend_on_the_distance_alone() -> None:
 
 def test_guidance_goes_from_no_condition_through_the_condition_and_beyond() -> None:
     channels = Channels((Block("continuous"),), condition=(Block("one_hot", 2),))
-    state = (torch.randn(5, 4, 1), torch.zeros(5, 0))
+    state, lengths = torch.randn(5, 4), torch.full((5,), 4)
     condition = torch.eye(2)[[0, 1, 0, 1, 1]]
     slopes = [
-        stirred(made(channels, guidance=weight))._slope(state, 0.4, condition, None)[0]
+        stirred(made(channels, guidance=weight)).field(condition, lengths)(state, 0.4)
         for weight in (0.0, 1.0, 3.0)
     ]
     torch.testing.assert_close(slopes[2], slopes[0] + 3 * (slopes[1] - slopes[0]))
     assert not torch.allclose(slopes[0], slopes[1])
     torch.testing.assert_close(
         slopes[0][:1],
-        stirred(made(channels, guidance=0.0))._slope(
-            (state[0][:1], state[1][:1]), 0.4, 1 - condition[:1], None
-        )[0],
+        stirred(made(channels, guidance=0.0)).field(1 - condition[:1], lengths[:1])(state[:1], 0.4),
     )
 
 

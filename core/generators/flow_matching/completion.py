@@ -1,0 +1,85 @@
+"""Which cells a window is told while it is learnt, so that the others can be drawn to fit any that are known.
+
+One network learns every use of it at once (as masks do in Tashiro et al. 2021, section 4.3): single cells
+(imputation), the first steps (forecasting, continuation), all but a stretch (gaps), whole columns (scenarios).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from core.networks.transformer import Given
+from core.prepare.channels.layout import Block, Channels
+
+if TYPE_CHECKING:
+    from core.training.batches import Batch
+
+Uniform = Callable[..., Tensor]
+"""U[0, 1) of a shape."""
+
+
+class Patterns:
+    """Draws which cells are told.
+
+    Args:
+        channels: Of the windows. The channels of a cell are told together, its presence by itself.
+        length: Steps of a window.
+        share: Of windows that are told cells.
+        device: Where masks are made.
+    """
+
+    def __init__(self, channels: Channels, length: int, share: float, device: torch.device) -> None:
+        self.share = share
+        self.steps = torch.arange(length, device=device)
+        self.groups, self.groups_static = (
+            torch.tensor(_groups(blocks), dtype=torch.int64, device=device)
+            for blocks in (channels.temporal, channels.static)
+        )
+
+    def draw(self, values: Tensor, static: Tensor, batch: Batch, uniform: Uniform) -> Given:
+        """Cells that are told of a batch.
+
+        Args:
+            values: Shape (batch, steps, channels), in the numbers that flow.
+            static: Shape (batch, static channels), likewise.
+            batch: Missing cells, and those past a window's end, are not told.
+            uniform: Draws.
+        """
+        count = len(values)
+        told = uniform(count, 1) < self.share
+        there = self._steps(count, uniform) & told[..., None]
+        there_static = torch.zeros_like(static, dtype=torch.bool)
+        if len(self.groups_static):
+            columns = uniform(count, int(self.groups_static.max()) + 1) < 0.5
+            there_static = columns[:, self.groups_static] & told
+        if batch.observed is not None:
+            there = there & (batch.observed > 0)
+        if batch.observed_static is not None:
+            there_static = there_static & (batch.observed_static > 0)
+        return Given(values, there.to(values.dtype), static, there_static.to(static.dtype))
+
+    def _steps(self, count: int, uniform: Uniform) -> Tensor:
+        """Shape (count, steps, channels): one of the four patterns for each window, each as often."""
+        length, columns = len(self.steps), int(self.groups.max()) + 1
+        single = uniform(count, length, columns) < uniform(count, 1, 1)
+        first = self.steps < 1 + (uniform(count, 1) * (length - 1)).floor()
+        ends = (uniform(count, 2) * (length + 1)).floor().sort(dim=1).values
+        around = (self.steps < ends[:, :1]) | (self.steps >= ends[:, 1:])
+        whole = uniform(count, 1, columns) < 0.5
+        pattern = (uniform(count, 1, 1) * 4).floor()
+        chosen = torch.where(pattern < 1, single, first[..., None])
+        chosen = torch.where(pattern > 1, around[..., None], chosen)
+        return torch.where(pattern > 2, whole, chosen)[..., self.groups]
+
+
+def _groups(blocks: tuple[Block, ...]) -> list[int]:
+    """By channel: channels with the same number are told together."""
+    groups: list[int] = []
+    for block in blocks:
+        first = groups[-1] + 1 if groups else 0
+        groups += [first] * block.optional + [first + block.optional] * block.width
+    return groups
