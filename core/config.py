@@ -307,7 +307,9 @@ class LossConfig(Section):
 class TrainingConfig(Section):
     """The phases and how they are optimised."""
 
-    embedding_iterations: int = Field(default=10_000, ge=0, description="TimeGAN, phase 1: the autoencoder.")
+    embedding_iterations: int = Field(
+        default=10_000, ge=0, description="TimeGAN, phase 1, and flow matching with a latent: the autoencoder."
+    )
     supervised_iterations: int = Field(default=10_000, ge=0, description="TimeGAN, phase 2: the supervisor.")
     joint_iterations: int = Field(
         default=10_000, ge=1, description="TimeGAN, phase 3; of other generators the whole training."

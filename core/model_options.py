@@ -179,11 +179,17 @@ class FlowMatchingConfig(Section):
     expansion: int = Field(
         default=4, ge=1, le=16, description="Width of a block's dense layer, in multiples of `hidden`."
     )
-    solver: Literal["adams", "heun", "euler"] = Field(
-        default="adams",
-        description="How velocities are followed: `heun` asks the network twice a step, the others once.",
+    solver: Literal["fitted", "adams", "heun", "euler"] = Field(
+        default="fitted",
+        description="How velocities are followed: `fitted` to this generator when it is trained, or by a "
+        "method for any field; `heun` asks the network twice a step, the others once.",
     )
-    sampling_steps: int = Field(default=20, ge=1, le=1000, description="From noise to window.")
+    sampling_steps: int = Field(default=6, ge=1, le=1000, description="From noise to window.")
+    whitening: bool = Field(
+        default=True,
+        description="Noise moves no more than the windows do, by frequency and column; not of windows that "
+        "differ in length, nor in a latent space.",
+    )
     condition: Condition = ()
     condition_dropout: float = Field(
         default=0.1, ge=0, lt=1, description="Share of training windows whose condition is not told."
@@ -198,6 +204,47 @@ class FlowMatchingConfig(Section):
         description="Share of training windows that are told some of their cells, so that missing cells can be "
         "filled in and windows continued; 0: they cannot.",
     )
+    fourier: float = Field(
+        default=0.0,
+        ge=0,
+        description="In training: weight of the difference of Fourier transforms of the estimated window and "
+        "the real one.",
+    )
+    fourier_form: Literal["absolute", "square"] = Field(
+        default="absolute",
+        description="Of that difference: as Diffusion-TS's code has it, or as its paper does, which by "
+        "Parseval's theorem is the plain error once more (docs/flow-matching.md).",
+    )
+    correlation: float = Field(
+        default=0.0,
+        ge=0,
+        description="In training: weight of the discrepancy between estimated and real windows' correlations, "
+        "of columns with each other and of steps.",
+    )
+    moments: float = Field(
+        default=0.0,
+        ge=0,
+        description="In training: weight of TimeGAN's two moments, over a batch of estimated windows.",
+    )
+    latent: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Numbers of a step that flow instead of the columns, made by an autoencoder that "
+        "`training.embedding_iterations` train first; needs `completion` 0.",
+    )
+
+    @model_validator(mode="after")
+    def _latents_stand_alone(self) -> Self:
+        if self.latent is None:
+            return self
+        columnwise = ("completion", "fourier", "correlation", "moments")
+        if named := [name for name in columnwise if getattr(self, name)]:
+            raise ValueError(
+                f"in a latent space there are no columns to look at: set model.{named[0]}=0 or leave "
+                "model.latent out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_are_even(self) -> Self:

@@ -39,7 +39,7 @@ def sparse_job(champion: JobConfig, watch: WatchConfig, model: str, version: str
         "replicas": 1,
         "update": UpdateConfig(rule="magnitude", fraction=watch.sparse_fraction).model_dump(),
     }
-    if champion.model.kind == "timegan":
+    if champion.model.kind in {"timegan", "flow_matching"}:
         changes |= {"embedding_iterations": 0, "supervised_iterations": 0}
     return _job(champion, watch.dataset, model, changes)
 

@@ -27,6 +27,25 @@ LENGTH = 6
 # Small sizes, and beside the default of each method the options that change its path.
 SMALL: dict[str, dict[str, Any]] = {
     "flow_matching": {"kind": "flow_matching", "hidden": 8, "layers": 1, "heads": 2, "sampling_steps": 3},
+    "flow_matching, losses": {
+        "kind": "flow_matching",
+        "hidden": 8,
+        "layers": 1,
+        "heads": 2,
+        "sampling_steps": 3,
+        "fourier": 0.1,
+        "correlation": 0.1,
+        "moments": 0.1,
+    },
+    "flow_matching, latent": {
+        "kind": "flow_matching",
+        "hidden": 8,
+        "layers": 1,
+        "heads": 2,
+        "sampling_steps": 3,
+        "completion": 0.0,
+        "latent": 4,
+    },
     "rcgan": {"kind": "rcgan", "hidden": 6, "layers": 1, "discriminator_steps": 2},
     "rcgan, both ways": {"kind": "rcgan", "hidden": 6, "layers": 1, "bidirectional": True},
     "rcgan, dropout": {
@@ -52,7 +71,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "wavenet": {"kind": "wavenet", "residual": 6, "skip": 8, "components": 3},
     "wavegan": {"kind": "wavegan", "width": 4, "kernel": 5, "stride": 2, "noise": 5, "critic_steps": 2},
 }
-OPTIONS = {"batch_size": 8, "joint_iterations": 8, "learning_rate": 1e-2, "seed": 3}
+OPTIONS = {
+    "batch_size": 8,
+    "embedding_iterations": 3,
+    "joint_iterations": 8,
+    "learning_rate": 1e-2,
+    "seed": 3,
+}
 CPU = torch.device("cpu")
 
 

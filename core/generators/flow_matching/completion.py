@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from core.generators.flow_matching.scales import Scales
+from core.generators.flow_matching.solvers import Field
 from core.networks.transformer import Given
-from core.prepare.channels.layout import Block, Channels
+from core.prepare.channels.layout import Block, Channels, WindowArrays
 
 if TYPE_CHECKING:
     from core.training.batches import Batch
@@ -83,3 +86,45 @@ def _groups(blocks: tuple[Block, ...]) -> list[int]:
         first = groups[-1] + 1 if groups else 0
         groups += [first] * block.optional + [first + block.optional] * block.width
     return groups
+
+
+def told(windows: WindowArrays, scales: Scales, static_scales: Scales) -> Given:
+    """Windows with NaN for what is unknown, as a network is told of them; nothing is known past their ends."""
+    device = scales.center.device
+    values, static, lengths = (
+        torch.from_numpy(part).to(device) for part in (windows.values, windows.static, windows.lengths)
+    )
+    inside = torch.arange(values.shape[1], device=device) < lengths[:, None]
+    there, there_static = values.isfinite() & inside[..., None], static.isfinite()
+    return Given(
+        scales.flowing(values.nan_to_num()),
+        there.to(values.dtype),
+        static_scales.flowing(static.nan_to_num()),
+        there_static.to(static.dtype),
+    )
+
+
+def known_numbers(given: Given) -> Tensor:
+    """Shape (batch, numbers): True for the numbers of a state that are known."""
+    return torch.cat([given.there.flatten(1), given.there_static], dim=1) > 0
+
+
+def towards(given: Given, start: Tensor, field: Field) -> Field:
+    """The field, where known cells go straight to their values: the network never learnt velocities of them."""
+    known = known_numbers(given)
+    line = torch.cat([given.values.flatten(1), given.static], dim=1) - start
+    return lambda state, time: torch.where(known, line, field(state, time))
+
+
+def kept(known: WindowArrays, values: Tensor, static: Tensor) -> WindowArrays:
+    """What is known of windows, bit for bit, and for the rest what was drawn; 0 past their ends.
+
+    Args:
+        known: NaN for what is unknown.
+        values: Shape (N, length, channels).
+        static: Shape (N, static channels).
+    """
+    inside = np.arange(values.shape[1]) < known.lengths[:, None]
+    filled = np.where(np.isfinite(known.values), known.values, values.cpu().numpy()) * inside[..., None]
+    filled_static = np.where(np.isfinite(known.static), known.static, static.cpu().numpy())
+    return WindowArrays(filled.astype(np.float32), filled_static, known.condition, known.lengths)

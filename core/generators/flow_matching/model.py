@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,16 +12,27 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.generators.base import Training
+from core.generators.flow_matching.completion import kept, told, towards
+from core.generators.flow_matching.latent import Translator, latent_scales, refuse_beside_latent
 from core.generators.flow_matching.scales import Scales
-from core.generators.flow_matching.solvers import Field, Solver, follow
+from core.generators.flow_matching.solvers import Field, FittedSteps, Solver, follow
+from core.generators.flow_matching.spectrum import Spectrum
 from core.generators.module import SAMPLE_CHUNK, TorchGenerator
 from core.networks.threads import one_thread
 from core.networks.transformer import Given, VelocityTransformer
 from core.prepare.channels.layout import Channels, WindowArrays, concatenated, width
 from core.prepare.series import Windows
 
+logger = logging.getLogger(__name__)
+
 _BATCH = 128
 """Windows that go through the network at once: what it keeps of more does not fit a core's cache."""
+_STEPS_GIVEN = 20
+"""Of a path to windows that are known in parts, where others have a fitted solver."""
+_FEWEST_FITTED, _NUMBERS = 32, 1_000_000
+"""Windows that a solver is fitted with, at least; and numbers of all of them, at most, if they are more."""
+_SPECTRUM = 20_000
+"""Windows that the spectrum is learnt from, at most."""
 _ROWS = 65_536
 """Rows that the scales are learnt from at a time."""
 
@@ -38,20 +50,30 @@ class FlowMatching(TorchGenerator):
         layers: Blocks of the transformer.
         heads: Of its attention.
         expansion: Width of a block's dense layer, in multiples of `hidden`.
-        solver: `euler` and `adams` (Adams-Bashforth, two steps) ask the network once a step, `heun` twice.
+        solver: `fitted` (to this generator, when it is trained), `adams` (Adams-Bashforth, two steps) and
+            `euler` ask the network once a step, `heun` twice.
         sampling_steps: From noise to window.
+        whitening: Noise and network get the windows' spectrum, see `core.generators.flow_matching.spectrum`;
+            in a latent space, and of windows that differ in length, it is left as it is.
         condition_dropout: Share of training windows whose condition is not told, for `guidance`.
         completion: Share of training windows that are told some of their cells, for `complete`; 0: none.
+        fourier: Weight of the loss in training, see `core.generators.flow_matching.losses`.
+        fourier_form: See there.
+        correlation: As `fourier`.
+        moments: As `fourier`.
+        latent: Numbers of a step that flow, made of a window's by an autoencoder that is trained first; the
+            window's own channels flow if None.
         guidance: Velocities are v(no condition) + guidance (v(condition) - v(no condition)), Ho and Salimans
             2022; 1: plainly the condition's.
         seed: Fixes the initial weights.
 
     Raises:
-        ConfigError: `hidden` is no multiple of twice `heads`.
+        ConfigError: `hidden` is no multiple of twice `heads`, or `latent` stands beside what needs a window's
+            own channels.
     """
 
     kind: ClassVar[str] = "flow_matching"
-    networks = ("velocity",)
+    networks: tuple[str, ...] = ("velocity",)
 
     def __init__(
         self,
@@ -62,11 +84,17 @@ class FlowMatching(TorchGenerator):
         layers: int = 2,
         heads: int = 4,
         expansion: int = 4,
-        solver: Solver = "adams",
-        sampling_steps: int = 20,
+        solver: Solver = "fitted",
+        sampling_steps: int = 6,
+        whitening: bool = True,
         condition_dropout: float = 0.1,
         guidance: float = 1.0,
         completion: float = 0.25,
+        fourier: float = 0.0,
+        fourier_form: Literal["absolute", "square"] = "absolute",
+        correlation: float = 0.0,
+        moments: float = 0.0,
+        latent: int | None = None,
         seed: int = 0,
     ) -> None:
         if hidden % (2 * heads):
@@ -78,16 +106,27 @@ class FlowMatching(TorchGenerator):
             "expansion": expansion,
             "solver": solver,
             "sampling_steps": sampling_steps,
+            "whitening": whitening,
             "condition_dropout": condition_dropout,
             "guidance": guidance,
             "completion": completion,
+            "fourier": fourier,
+            "fourier_form": fourier_form,
+            "correlation": correlation,
+            "moments": moments,
+            "latent": latent,
         }
+        refuse_beside_latent(options)
         super().__init__(length, channels, options)
         self.static_width = width(channels.static)
         self.scales = Scales(channels.temporal)
         self.static_scales = Scales(channels.static)
+        self.flowing = channels.features if latent is None else latent
+        """Numbers of a step that flow."""
+        self.steps = FittedSteps(sampling_steps) if solver == "fitted" else None
+        self.spectrum = Spectrum(length, channels.temporal) if whitening and latent is None else None
         self.velocity = VelocityTransformer(
-            channels=channels.features,
+            channels=self.flowing,
             static=self.static_width,
             context=width(channels.condition),
             completes=completion > 0,
@@ -96,12 +135,27 @@ class FlowMatching(TorchGenerator):
             heads=heads,
             expansion=expansion,
         )
-        self.velocity.reset_parameters(torch.Generator().manual_seed(seed))
+        rng = torch.Generator().manual_seed(seed)
+        self.velocity.reset_parameters(rng)
+        if latent is not None:
+            sizes = {"hidden": hidden, "heads": heads, "expansion": expansion}
+            self.embedder = Translator(channels.features, latent, **sizes)
+            self.recovery = Translator(latent, channels.features, **sizes)
+            self.latents = latent_scales(latent)
+            self.networks = ("embedder", "recovery", "velocity")
+            self.embedder.reset_parameters(rng)
+            self.recovery.reset_parameters(rng)
 
     def fit_scales(self, windows: Windows) -> None:
         """Learn the scales of the rows that windows are cut from."""
         self.scales.fit(_rows(windows))
         self.static_scales.fit([torch.from_numpy(windows.static)])
+        if self.spectrum is None:
+            return
+        if windows.variable:
+            logger.info("model.whitening: windows differ in length, their spectrum is not looked at")
+            return
+        self.spectrum.fit(map(self.scales.flowing, _some(windows)))
 
     def start_training(self, windows: Windows, options: Mapping[str, Any], device: torch.device) -> Training:
         """See `core.generators.base.Generator`."""
@@ -111,8 +165,8 @@ class FlowMatching(TorchGenerator):
         return FlowMatchingTraining(self, windows, options, device)
 
     def noise(self, n: int, rng: torch.Generator) -> tuple[Tensor, ...]:
-        """N(0, 1) of shapes (n, length, channels) and (n, static channels)."""
-        shapes = ((n, self.length, self.channels.features), (n, self.static_width))
+        """N(0, 1) of shapes (n, length, numbers that flow) and (n, static channels)."""
+        shapes = ((n, self.length, self.flowing), (n, self.static_width))
         return tuple(torch.randn(shape, generator=rng, device=rng.device) for shape in shapes)
 
     def decode(self, noise: tuple[Tensor, ...], condition: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,15 +179,49 @@ class FlowMatching(TorchGenerator):
     def _drawn(self, part: tuple[Tensor, ...], given: Given | None) -> tuple[Tensor, Tensor]:
         """Channels of windows from noise, condition and lengths."""
         x, static, condition, lengths = part
-        start = torch.cat([x.flatten(1), static], dim=1)
-        end = follow(
-            self.field(condition, lengths, given),
-            start,
-            self.options["solver"],
-            int(self.options["sampling_steps"]),
-        )
-        x, static = self.parts(end)
+        start = torch.cat([self.coloured(x).flatten(1), static], dim=1)
+        field = self.field(condition, lengths, given)
+        if given is not None:
+            field = towards(given, start, field)
+        x, static = self.parts(self._followed(field, start, given))
+        if self.options["latent"] is not None:
+            x = self.recovery(self.latents.channels(x), self.rows(lengths))
         return self.scales.channels(x), self.static_scales.channels(static)
+
+    def _followed(self, field: Field, start: Tensor, given: Given | None) -> Tensor:
+        if self.steps is None:
+            return follow(field, start, self.options["solver"], int(self.options["sampling_steps"]))
+        if given is not None:  # another field than the one that was fitted
+            return follow(field, start, "adams", _STEPS_GIVEN)
+        return self.steps.follow(field, start)
+
+    @torch.no_grad()
+    def fit_steps(self) -> None:
+        """Fit the solver to the weights as they are, if it is one that is fitted; the same each time."""
+        if self.steps is None:
+            return
+        rng = torch.Generator().manual_seed(0)
+        numbers = self.length * self.flowing + self.static_width
+        count = max(_FEWEST_FITTED, min(_BATCH, _NUMBERS // numbers))
+        lengths, condition = self.margins.draw(count, rng)
+        noise = self.noise(count, rng)
+        device = self.scales.center.device
+        field = self.field(condition.to(device), lengths.to(device))
+
+        def white(state: Tensor, time: float) -> Tensor:
+            # What hardly moves counts as much as what moves most; the weights of steps are the same for all.
+            x, static = self.parts(state)
+            slope = field(torch.cat([self.coloured(x).flatten(1), static], dim=1), time)
+            x, static = self.parts(slope)
+            return torch.cat([self.white(x).flatten(1), static], dim=1)
+
+        was_training = self.training
+        self.eval()
+        try:
+            with one_thread():
+                self.steps.fit(white, torch.cat([noise[0].flatten(1), noise[1]], dim=1).to(device))
+        finally:
+            self.train(was_training)
 
     def complete(self, windows: WindowArrays, seed: int) -> WindowArrays:
         """Draw what is unknown of windows so that it fits what is known of them, which stays as it is.
@@ -172,20 +260,12 @@ class FlowMatching(TorchGenerator):
     @torch.inference_mode()
     def _completed(self, windows: WindowArrays, noise: tuple[Tensor, ...]) -> WindowArrays:
         device = self.scales.center.device
-        known, known_static, condition, lengths = (
-            torch.from_numpy(part).to(device)
-            for part in (windows.values, windows.static, windows.condition, windows.lengths)
+        condition, lengths = (
+            torch.from_numpy(part).to(device) for part in (windows.condition, windows.lengths)
         )
-        inside = (torch.arange(self.length, device=device) < lengths[:, None])[..., None]
-        there, there_static = known.isfinite() & inside, known_static.isfinite()
-        given = (
-            self.scales.flowing(known.nan_to_num()),
-            there.to(known.dtype),
-            self.static_scales.flowing(known_static.nan_to_num()),
-            there_static.to(known.dtype),
-        )
+        given = told(windows, self.scales, self.static_scales)
         noise = tuple(part[: len(windows)].to(device) for part in noise)
-        split = [torch.split(each, _BATCH) for each in (*noise, condition, lengths, *given)]
+        split = [torch.split(each, _BATCH) for each in (*noise, condition, lengths, *vars(given).values())]
         was_training = self.training
         self.eval()
         try:
@@ -194,14 +274,31 @@ class FlowMatching(TorchGenerator):
         finally:
             self.train(was_training)
         values, static = (torch.cat(each) for each in zip(*drawn, strict=True))
-        values = torch.where(there, known, values) * inside
-        static = torch.where(there_static, known_static, static)
-        return WindowArrays(values.cpu().numpy(), static.cpu().numpy(), windows.condition, windows.lengths)
+        return kept(windows, values, static)
+
+    def coloured(self, z: Tensor) -> Tensor:
+        """White noise as it flows, shape (batch, length, numbers that flow) kept."""
+        return z if self.spectrum is None else self.spectrum.coloured(z)
+
+    def white(self, x: Tensor) -> Tensor:
+        """The inverse of `coloured`."""
+        return x if self.spectrum is None else self.spectrum.white(x)
+
+    def slopes(self, x: Tensor, *told: Any) -> tuple[Tensor, Tensor]:
+        """The network's velocities of what flows; arguments and shapes are those of `VelocityTransformer`."""
+        slopes, static = self.velocity(self.white(x), *told)
+        return self.coloured(slopes), static
 
     def parts(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Steps, shape (batch, length, channels), and static values, of states (batch, numbers)."""
-        size = self.length * self.channels.features
+        """Steps, shape (batch, length, numbers that flow), and static values, of states (batch, numbers)."""
+        size = self.length * self.flowing
         return state[:, :size].view(len(state), self.length, -1), state[:, size:]
+
+    def rows(self, lengths: Tensor) -> Tensor | None:
+        """Shape (batch, length): True for steps inside windows of these lengths; None if all are."""
+        if not bool((lengths < self.length).any()):
+            return None
+        return torch.arange(self.length, device=lengths.device) < lengths[:, None]
 
     def field(self, condition: Tensor, lengths: Tensor, given: Given | None = None) -> Field:
         """Velocities of states: windows' steps and static values, as they flow, side by side.
@@ -211,9 +308,7 @@ class FlowMatching(TorchGenerator):
             lengths: Shape (batch,).
             given: Cells that are known.
         """
-        rows = None
-        if bool((lengths < self.length).any()):
-            rows = torch.arange(self.length, device=lengths.device) < lengths[:, None]
+        rows = self.rows(lengths)
         guidance = float(self.options["guidance"])
         nobody = torch.zeros(len(lengths), dtype=torch.bool, device=lengths.device)
 
@@ -222,7 +317,7 @@ class FlowMatching(TorchGenerator):
             at = torch.full((1,), time, device=state.device)
 
             def slope(known: Tensor | None) -> Tensor:
-                steps, values = self.velocity(x, static, at, condition, known, rows, given)
+                steps, values = self.slopes(x, static, at, condition, known, rows, given)
                 return torch.cat([steps.flatten(1), values], dim=1)
 
             told = slope(None)
@@ -239,6 +334,14 @@ def _part(windows: WindowArrays, first: int) -> WindowArrays:
     return WindowArrays(
         windows.values[here], windows.static[here], windows.condition[here], windows.lengths[here]
     )
+
+
+def _some(windows: Windows) -> Iterator[Tensor]:
+    """Windows, evenly spaced, each part of shape (windows, length, channels)."""
+    count = min(len(windows), _SPECTRUM)
+    chosen = np.linspace(0, len(windows) - 1, count).round().astype(np.int64)
+    for part in np.array_split(chosen, -(-count // SAMPLE_CHUNK)):
+        yield torch.from_numpy(windows.gather(part).values)
 
 
 def _rows(windows: Windows) -> Iterator[Tensor]:
