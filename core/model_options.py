@@ -198,7 +198,7 @@ class FlowMatchingConfig(Section):
         default=1.0, ge=0, le=20, description="How strongly a condition is followed; 1: as it was learnt."
     )
     completion: float = Field(
-        default=0.25,
+        default=0.0,
         ge=0,
         lt=1,
         description="Share of training windows that are told some of their cells, so that missing cells can be "

@@ -174,7 +174,8 @@ def _log(made: Generated, run: TrackedRun) -> None:
 
 
 def _page(made: Generated) -> str:
-    counts = f"{made.windows:,} windows" if made.windows is not None else "one series"
+    counts = "one series" if made.series is None else f"{made.series:,} series"
+    counts = counts if made.windows is None else f"{made.windows:,} windows"
     lines = [
         f"# {counts}, {made.rows:,} rows",
         f"At {markdown_text(made.address)}, {made.bytes:,} bytes"

@@ -10,6 +10,8 @@ from core.schema import Section
 
 MAX_WINDOWS = 100_000_000
 MAX_STEPS = 1_000_000_000
+MAX_SERIES = 1024
+"""As many as are drawn at a time."""
 
 
 class GenerationConfig(Section):
@@ -33,11 +35,19 @@ class GenerationConfig(Section):
     overlap: int | None = Field(
         default=None, ge=1, description="Steps that neighbours in a series share; half a window if empty."
     )
-    candidates: int = Field(
-        default=64,
+    series: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_SERIES,
+        description="How many series of `steps` rows, side by side, with a column `series`; one without it if "
+        "empty.",
+    )
+    candidates: int | None = Field(
+        default=None,
         ge=1,
         le=4096,
-        description="Windows drawn for each next piece of a series: the best fit is kept.",
+        description="Windows drawn for each next piece of a series, the best fit of which is kept; 64 if "
+        "empty. Not of a generator that completes windows.",
     )
     seams: Literal["warn", "refuse"] = Field(
         default="warn", description="What to do where the seams of a series can be told from its other steps."
@@ -48,6 +58,11 @@ class GenerationConfig(Section):
         description="Stamp of the first step; adds a column `time` on the dataset's calendar or frequency.",
     )
     scaled: bool = Field(default=False, description="Encoded channels, not original units.")
+    scenario: tuple[str, ...] = Field(
+        default=(),
+        description="What windows shall fulfil, as `Close: -10% in 5 steps` (from the first step on) or "
+        "`Close: to 120 at 23` (steps from 0); of form `windows` and a generator of the kind flow_matching.",
+    )
     condition: dict[str, Any] = Field(
         default_factory=dict, description="A value for each column that the generator is conditioned on."
     )
@@ -56,6 +71,9 @@ class GenerationConfig(Section):
     def _the_form_is_whole(self) -> Self:
         if self.form == "series" and self.steps is None:
             raise ValueError("a series needs its length: set steps")
-        if self.form == "windows" and (self.steps is not None or self.overlap is not None):
-            raise ValueError("steps and overlap are of form `series`; leave them out, or set form=series")
+        names = ("steps", "overlap", "series", "candidates")
+        if self.form == "windows" and (given := [name for name in names if getattr(self, name) is not None]):
+            raise ValueError(f"{given[0]} is of form `series`: leave it out, or set form=series")
+        if self.form == "series" and self.scenario:
+            raise ValueError("a scenario is of form `windows`: leave it out, or steps")
         return self

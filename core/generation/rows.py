@@ -30,10 +30,11 @@ Levels = Mapping[str, NDArray[np.float64]]
 class Rows:
     """How encoded windows become a part of a file.
 
-    `.parquet` and `.csv` hold one row per step: `window` (not of a series), `step`, `time` if there are
-    stamps, static columns and conditions, then the columns of a step. `.npy` holds an array of shape (windows,
-    length, columns), of a series (steps, columns): numbers alone, NaN where a cell is missing and past a
-    window's end; of encoded channels 0 past a window's end.
+    `.parquet` and `.csv` hold one row per step: `window` (of series that are counted `series`, of one neither),
+    `step`, `time` if there are stamps, static columns and conditions, then the columns of a step. `.npy` holds
+    an array of shape (windows, length, columns), of a series (steps, columns), of series that are counted
+    (steps, series, columns): numbers alone, NaN where a cell is missing and past a window's end; of encoded
+    channels 0 past a window's end. Series stand side by side: step 0 of each, then step 1, and so on.
     """
 
     bundle: GeneratorBundle
@@ -41,6 +42,8 @@ class Rows:
     scaled: bool
     series: bool
     stamps: pd.DatetimeIndex | None
+    count: int | None = None
+    """Of series side by side."""
 
     def check(self) -> None:
         """Refuse what cannot be written, before the work.
@@ -66,7 +69,8 @@ class Rows:
     @property
     def keys(self) -> list[str]:
         """The columns that say where a row stands."""
-        return [*(() if self.series else ("window",)), "step", *(() if self.stamps is None else ("time",))]
+        number = ("window",) if not self.series else () if self.count is None else ("series",)
+        return [*number, "step", *(() if self.stamps is None else ("time",))]
 
     @cached_property
     def columns(self) -> list[str]:
@@ -94,21 +98,23 @@ class Rows:
         """A part.
 
         Args:
-            windows: Encoded; of a series one, as long as the part.
+            windows: Encoded; of series one for each, as long as the part.
             first: Number of the part's first window, of a series its first step.
             levels: Where differenced columns of a series start from.
         """
         if self.kind == "npy":
             cells = joined(windows) if self.scaled else self.bundle.numbers(windows, levels)
-            return cells[0] if self.series else cells
+            return self._abreast(cells) if self.series else cells
         frame = self.bundle.scaled_frame(windows) if self.scaled else self.bundle.frame(windows, levels)
         if self.series:
-            frame = frame.drop(columns="window")
+            frame = frame.drop(columns="window") if self.count is None else _side_by_side(frame)
         frame["step" if self.series else "window"] += first
         if self.stamps is not None:
-            place = 1 if self.series else 2
-            frame.insert(place, "time", self._shown(self.stamps)[frame["step"].to_numpy()])
+            frame.insert(self.keys.index("time"), "time", self._shown(self.stamps)[frame["step"].to_numpy()])
         return frame
+
+    def _abreast(self, cells: NDArray[Any]) -> NDArray[Any]:
+        return cells[0] if self.count is None else cells.swapaxes(0, 1)
 
     def _shown(self, stamps: pd.DatetimeIndex) -> pd.Index[Any]:
         """Stamps; of windows as text in a .csv: of a part with midnights alone pandas writes no time."""
@@ -168,11 +174,13 @@ class Rows:
         length = self.bundle.generator.length
         columns = len(self.columns if self.scaled else self.bundle.series.features)
         kind = np.dtype(np.float32 if self.scaled else np.float64)
-        return kind, (total, columns) if self.series else (total, length, columns)
+        if not self.series:
+            return kind, (total, length, columns)
+        return kind, (total, columns) if self.count is None else (total, self.count, columns)
 
     def of_series(self) -> Rows:
-        """The same without static columns: of a series they are the levels before each window."""
-        layout = replace(self.bundle.series.layout, static=())
+        """The same without the levels before each window."""
+        layout = replace(self.bundle.series.layout, static=self.bundle.series.layout.own.static)
         return replace(self, bundle=replace(self.bundle, series=replace(self.bundle.series, layout=layout)))
 
 
@@ -180,6 +188,12 @@ def _write_header(file: IO[bytes], array: tuple[np.dtype[Any], tuple[int, ...]])
     kind, shape = array
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
+
+
+def _side_by_side(frame: pd.DataFrame) -> pd.DataFrame:
+    """By step, then by series."""
+    ordered = frame.sort_values("step", kind="stable", ignore_index=True)
+    return ordered.rename(columns={"window": "series"})
 
 
 def _metadata(lineage: dict[str, Any]) -> dict[bytes, bytes]:

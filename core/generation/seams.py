@@ -1,15 +1,16 @@
 """Whether the seams of a series can be told from its other steps.
 
-Of each seam and each column two numbers are taken over the steps from the last one before it to the first one
-after it: the largest one-step change and the mean one (of a discrete column: whether it changed in any step,
-and in how many). The same numbers are taken of as many steps inside windows as the generator draws them. Where
-both come from the same distribution a seam looks like any other stretch. A jump makes the first larger; mixing
-two windows that do not fit makes the second smaller.
+Of each seam and each column three numbers are taken over the steps from before it to after it: the largest
+one-step change, the mean one, and the largest turn, that is, how much a change differs from the one before it
+(of a discrete column: whether it changed in any step, in how many, and nothing). The same numbers are taken of
+as many steps inside windows as the generator draws them. Where both come from the same distribution a seam
+looks like any other stretch. A jump makes the first larger; mixing two windows that do not fit makes the second
+smaller; a kink in a smooth column makes the third larger.
 
 The distance between both samples is that of Kolmogorov and Smirnov, D = sup |F - G|, from 0 to 1. A seam counts
 as visible if, in any column, D exceeds
 
-    TOLERANCE + sqrt(-ln(a / 2) / 2) sqrt((n + m) / (n m)),   a = LEVEL / (2 columns),
+    TOLERANCE + sqrt(-ln(a / 2) / 2) sqrt((n + m) / (n m)),   a = LEVEL / (3 columns),
 
 the second term being what chance reaches with probability a for n seams and m other stretches (Smirnov 1939),
 shared out among all comparisons (Bonferroni).
@@ -32,28 +33,31 @@ LEVEL = 0.05
 TOLERANCE = 0.1
 """What is too small to matter, however many seams there are."""
 MOST_SEAMS = 500
-"""Seams that are looked at: evenly spread over the series."""
+"""Seams that are looked at, about: evenly spread over the series."""
 REFERENCES = 4
 """Stretches of the generator's own windows for each seam."""
-_MEASURES = ("largest change", "mean change")
+MEASURES = ("largest change", "mean change", "largest turn")
 
 
 def changes(stretches: NDArray[np.floating[Any]], columns: Sequence[Column]) -> NDArray[np.float64]:
-    """The largest and the mean one-step change of stretches.
+    """The `MEASURES` of stretches.
 
     Args:
         stretches: Shape (S, steps, channels), encoded, at least two steps.
         columns: Of a step.
 
     Returns:
-        Shape (S, columns, 2), in units of the channels.
+        Shape (S, columns, 3), in units of the channels; without a third step nothing turns.
     """
-    steps = np.abs(np.diff(stretches.astype(np.float64), axis=1))
-    found = np.empty((len(stretches), len(columns), 2))
+    steps = np.diff(stretches.astype(np.float64), axis=1)
+    turns = np.abs(np.diff(steps, axis=1))
+    found = np.zeros((len(stretches), len(columns), len(MEASURES)))
     for place, (column, span) in enumerate(zip(columns, spans([c.block for c in columns]), strict=True)):
-        moved = steps[..., span.values].max(axis=-1)
+        moved = np.abs(steps[..., span.values]).max(axis=-1)
         if column.kind != "continuous":
             moved = (moved > 0).astype(np.float64)
+        elif turns.shape[1]:
+            found[:, place, 2] = turns[..., span.values].max(axis=(1, 2))
         found[:, place, 0], found[:, place, 1] = moved.max(axis=1), moved.mean(axis=1)
     return found
 
@@ -64,8 +68,8 @@ def compare_seams(
     """The verdict.
 
     Args:
-        seams: Shape (seams, columns, 2): see `changes`.
-        inside: Shape (stretches, columns, 2): likewise, of stretches without a seam.
+        seams: Shape (seams, columns, 3): see `changes`.
+        inside: Shape (stretches, columns, 3): likewise, of stretches without a seam.
         names: Of the columns.
 
     Returns:
@@ -74,17 +78,17 @@ def compare_seams(
         column, `distances`.
     """
     n, m = len(seams), len(inside)
-    share = LEVEL / (2 * len(names))
+    share = LEVEL / (len(MEASURES) * len(names))
     threshold = TOLERANCE + sqrt(-log(share / 2) / 2) * sqrt((n + m) / (n * m)) if n and m else inf
     if threshold >= 1:  # no distance is larger
         return {"visible": False, "judged": False, "seams": n}
     table = np.array(
         [
-            [ks_2samp(seams[:, c, k], inside[:, c, k], method="asymp").statistic for k in range(2)]
+            [ks_2samp(seams[:, c, k], inside[:, c, k], method="asymp").statistic for k in range(len(MEASURES))]
             for c in range(len(names))
         ]
     )
-    column, measure = divmod(int(table.argmax()), 2)
+    column, measure = divmod(int(table.argmax()), len(MEASURES))
     return {
         "visible": bool(table.max() > threshold),
         "judged": True,
@@ -92,7 +96,7 @@ def compare_seams(
         "threshold": round(threshold, 4),
         "distance": round(float(table.max()), 4),
         "column": names[column],
-        "measure": _MEASURES[measure],
+        "measure": MEASURES[measure],
         "distances": {name: round(float(row.max()), 4) for name, row in zip(names, table, strict=True)},
     }
 

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Part:
     """Windows, of a series steps."""
     rows: int
     state: dict[str, Any]
-    """What the next part goes on from."""
+    """What the next part goes on from; forgotten in memory once there is one."""
     seams: list[Any]
     """Of the seams in it and of its reference, see `core.generation.seams`."""
 
@@ -82,16 +82,31 @@ class Journal:
 
     def recover(self) -> None:
         """Take up what an earlier attempt finished, each part checked by its bytes and digest."""
-        known = self._read()
-        for part in known:
-            if self.place.digest(part.name) != (part.bytes, part.sha256):
-                logger.warning(
-                    "%s is missing or has changed: it and the parts after it are made again", part.name
-                )
-                break
-            self.parts.append(part)
-        if len(self.parts) < len(known) or not self.path.exists():
-            write_atomically(self.path, "".join(map(_line, self.parts)))
+        whole = 0
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                for line in file:
+                    if not self._recovered(line):
+                        break
+                    whole += len(line)
+            os.truncate(self.path, whole)
+        else:
+            write_atomically(self.path, "")
+
+    def _recovered(self, line: bytes) -> bool:
+        """Take up a part, if its line and its file are whole."""
+        try:
+            if not line.endswith(b"\n"):  # the machine died there
+                raise ValueError("it has no end")
+            part = Part(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            logger.warning("%s: line %d and what follows is damaged: %s", self.path, len(self.parts) + 1, error)
+            return False
+        if self.place.digest(part.name) != (part.bytes, part.sha256):
+            logger.warning("%s is missing or has changed: it and the parts after it are made again", part.name)
+            return False
+        self._keep(part)
+        return True
 
     def append(self, part: Part) -> None:
         """Write down a part that is in its place.
@@ -106,19 +121,12 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StorageError(f"could not write {self.path}: {error}") from error
-        self.parts.append(part)
+        self._keep(part)
 
-    def _read(self) -> list[Part]:
-        found: list[Part] = []
-        try:
-            lines = self.path.read_text(encoding="ascii").splitlines()
-            found.extend(Part(**json.loads(line)) for line in lines)
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError) as error:  # its last line, where the machine died
-            logger.warning("%s: line %d and what follows is damaged: %s", self.path, len(found) + 1, error)
-            write_atomically(self.path, "".join(map(_line, found)))
-        return found
+    def _keep(self, part: Part) -> None:
+        if self.parts:
+            self.parts[-1] = replace(self.parts[-1], state={})
+        self.parts.append(part)
 
 
 def remove(folder: Path) -> None:

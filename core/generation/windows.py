@@ -8,8 +8,9 @@ from typing import Any
 
 from core.generation.options import GenerationConfig
 from core.generation.rows import Content, Rows
+from core.generation.scenario import Scenario, tally
 from core.generators.module import SAMPLE_CHUNK
-from core.prepare.channels.layout import concatenated, width
+from core.prepare.channels.layout import WindowArrays, concatenated, width
 
 PART_CELLS = 2_000_000
 """Numbers in a part, about: it is in memory, a few times over."""
@@ -37,6 +38,19 @@ class WindowParts:
     rows: Rows
     config: GenerationConfig
 
+    def check(self) -> None:
+        """Refuse a scenario that windows cannot be guided by, before the work.
+
+        Raises:
+            ConfigError: the generator is of another kind, or a text asks for what its windows do not have.
+        """
+        if self.config.scenario:
+            self._scenario.check(self.rows.bundle)
+
+    @property
+    def _scenario(self) -> Scenario:
+        return Scenario.of(self.config.scenario, self.rows.bundle.generator.length)
+
     @property
     def written(self) -> Rows:
         """How they are written."""
@@ -60,14 +74,27 @@ class WindowParts:
     def blocks(self, start: int, state: dict[str, Any]) -> Iterator[Block]:  # noqa: ARG002 - a series has one
         """The parts from `start` on."""
         chunks = self.size // SAMPLE_CHUNK
-        condition = self.config.condition or None
-        drawn = self.rows.bundle.stream(self.total, self.config.seed, condition, start * chunks)
+        drawn = self._drawn(start * chunks)
         for part in range(start, self.count):
             wanted = min(chunks, -(-(self.total - part * self.size) // SAMPLE_CHUNK))
             windows = concatenated([next(drawn) for _ in range(wanted)])
             content = self.rows.content(windows, part * self.size)
             rows = int(windows.lengths.sum()) if self.rows.kind != "npy" else len(windows)
-            yield Block(content, len(windows), rows)
+            yield Block(content, len(windows), rows, self._reached(windows))
+
+    def _drawn(self, start: int) -> Iterator[WindowArrays]:
+        """Chunks from `start` on."""
+        bundle, condition = self.rows.bundle, self.config.condition or None
+        if not self.config.scenario:
+            return bundle.stream(self.total, self.config.seed, condition, start)
+        guided = bundle.stream_guided(self.total, self.config.seed, self._scenario.loss, condition, start)
+        return (part.windows for part in guided)
+
+    def _reached(self, windows: WindowArrays) -> dict[str, Any]:
+        """What windows make of a scenario: nothing that the next part goes on from, but kept with this one."""
+        if not self.config.scenario:
+            return {}
+        return {"scenario": tally(self._scenario, self.rows.bundle.columns(windows))}
 
 
 def chunks_in_part(rows: Rows) -> int:

@@ -14,7 +14,7 @@ from core import __version__
 from core.errors import ConfigError, StorageError
 from core.generation.options import GenerationConfig
 from core.generation.rows import Rows
-from core.generation.series import SeriesParts
+from core.generation.series import SeriesParts, continued
 from core.generation.stage import stage
 from core.generation.target import target_of
 from core.generation.windows import WindowParts
@@ -62,12 +62,13 @@ def lineage_of(bundle: GeneratorBundle, config: GenerationConfig, origin: dict[s
         "form": config.form,
         "windows": None if series else config.windows,
         "steps": config.steps,
-        "overlap": (config.overlap or max(1, bundle.generator.length // 2)) if series else None,
-        "candidates": config.candidates if series else None,
+        "series": config.series,
+        **(continued(bundle, config) if series else {}),
         "seed": config.seed,
         "start": config.start,
         "scaled": config.scaled,
         "condition": config.condition or None,
+        "scenario": list(config.scenario) or None,
         "timeloom": __version__,
     }
     return {name: value for name, value in asked.items() if value is not None}
@@ -120,10 +121,9 @@ def checked(bundle: GeneratorBundle, config: GenerationConfig, lake: Path) -> Wi
     target = target_of(config.output, lake)
     bundle.given(config.condition or None)
     series = config.form == "series"
-    rows = Rows(bundle, target.kind, config.scaled, series, _stamps(bundle, config))
+    rows = Rows(bundle, target.kind, config.scaled, series, _stamps(bundle, config), config.series)
     parts = SeriesParts(rows, config) if series else WindowParts(rows, config)
-    if isinstance(parts, SeriesParts):
-        parts.check()
+    parts.check()
     parts.written.check()
     if target.name is None:
         target.place.check()

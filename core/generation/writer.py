@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from core.errors import ConfigError, DataError
 from core.generation.options import GenerationConfig
-from core.generation.seams import compare_seams, seams_in_words
+from core.generation.scenario import added
+from core.generation.seams import MEASURES, compare_seams, seams_in_words
 from core.generation.series import SeriesParts
 from core.generation.stage import Journal, Part, remove
 from core.generation.target import Target, target_of
@@ -58,6 +59,8 @@ class Generated(BaseModel):
     """A path, a URL, or a folder of them, ending in /."""
     form: str
     windows: int | None
+    series: int | None = None
+    """How many side by side, None of one without a column `series`."""
     rows: int
     """Rows of the file, or of all parts."""
     columns: list[str]
@@ -125,6 +128,9 @@ class Writer:
             logger.info("%d of %d parts are there already", resumed, self.parts.count)
         self._draw(report)
         seams = self._seams()
+        if self.config.scenario:
+            reached = added([part.state["scenario"] for part in self.journal.parts])
+            self.lineage = {**self.lineage, "reached": reached}
         if seams is not None:
             self.lineage = {**self.lineage, "seams": {k: v for k, v in seams.items() if k != "distances"}}
         size, digest = self._finish_folder(seams) if self.target.name is None else self._finish_file(seams)
@@ -173,7 +179,9 @@ class Writer:
             return None
         columns = self.rows.bundle.series.layout.temporal
         at, inside = (
-            np.array([row for part in self.journal.parts for row in part.seams[k]]).reshape(-1, len(columns), 2)
+            np.array([row for part in self.journal.parts for row in part.seams[k]]).reshape(
+                -1, len(columns), len(MEASURES)
+            )
             for k in range(2)
         )
         verdict = compare_seams(at, inside, [column.name for column in columns])
@@ -189,8 +197,8 @@ class Writer:
         """DataError for seams that show, where that is refused."""
         if verdict is not None and verdict["visible"] and self.config.seams == "refuse":
             raise DataError(
-                f"{seams_in_words(verdict)}; nothing was written: try another overlap (1 mixes least), more "
-                "candidates, a better generator, or seams=warn"
+                f"{seams_in_words(verdict)}; nothing was written: try another overlap, more candidates, a "
+                "better generator (one that completes windows, see docs/generate.md), or seams=warn"
             )
 
     def _finish_file(self, seams: dict[str, Any] | None) -> tuple[int, str]:
@@ -254,6 +262,7 @@ class Writer:
             address=self.target.address,
             form=self.config.form,
             windows=None if self.config.form == "series" else self.parts.total,
+            series=self.config.series,
             columns=self.rows.columns,
             parts=1 if self.target.name is not None else self.parts.count,
             lineage=self.lineage,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError, StorageError
 from core.generators.base import Generator
+from core.generators.filling import fill, guidable, known_windows
+from core.generators.flow_matching.columns import Columns, Original
+from core.generators.flow_matching.guidance import STEPS, Guidance, Guide
+from core.generators.flow_matching.guided import Guided, guided
+from core.generators.flow_matching.guided import stream as guided_stream
 from core.generators.integrity import verify, write_manifest
 from core.generators.limits import check_layout
 from core.generators.registry import load_generator
@@ -94,6 +100,78 @@ class GeneratorBundle:
     def sample_frame(self, n: int, seed: int, condition: Condition | None = None) -> pd.DataFrame:
         """Windows as rows in original units, see `frame`."""
         return self.frame(self.sample_encoded(n, seed, condition))
+
+    def fill(self, frame: pd.DataFrame, draws: int = 1, seed: int = 0, horizon: int = 0) -> pd.DataFrame:
+        """Fill in what is empty in a table of one series and, after its last row, go on.
+
+        Args:
+            frame: Rows in original units and in order of time, the columns of `Layout.own`; NaN or None where a
+                cell is empty. Static columns and conditions hold the same value in every row.
+            draws: Versions, each drawn anew.
+            seed: From 0; the same seed gives the same cells.
+            horizon: Rows to draw after the last one.
+
+        Returns:
+            `draw` (from 0), `row` (from 0), then the table's columns: the table's cells as they are, and drawn
+            ones where it has none.
+
+        Raises:
+            ConfigError: the generator is of another kind or never learnt it (`model.completion`), a number is
+                out of range, or the columns are not the generator's.
+            DataError: a cell is no value of its column; a condition is empty; or a differenced column has an
+                empty cell before one that is not.
+        """
+        return fill(self.generator, self.series.layout, frame, draws=draws, seed=seed, horizon=horizon).frame
+
+    def sample_guided(
+        self,
+        n: int,
+        seed: int,
+        guide: Guide,
+        *,
+        strength: float = inf,
+        steps: int = STEPS,
+        condition: Condition | None = None,
+        known: pd.DataFrame | None = None,
+    ) -> Guided:
+        """Windows that make a function of their columns small, see `core.generators.flow_matching.guidance`.
+
+        Args:
+            n: At least 1.
+            seed: From 0.
+            guide: Losses of windows, shape (n,), at least 0, from their columns in original units (shape
+                (n, length) each, float64 tensors, by name): columns of numbers that always have a value.
+            strength: Windows count exp(-strength x loss) times as much as without; infinite: the loss shall
+                be 0, whatever its unit.
+            steps: Of the solver.
+            condition: As in `sample`; with `known` its columns are in there.
+            known: At most as many rows as a window has, with which every window begins; as in `fill`.
+
+        Returns:
+            Encoded windows (`frame` makes rows of them) and the function of them before and after.
+
+        Raises:
+            ConfigError: the generator is of another kind; an argument is out of range; the function reads a
+                column that it cannot, or gives no losses.
+        """
+        model, layout = guidable(self.generator), self.series.layout
+        told = None if known is None else known_windows(model, layout, known, n)
+        return guided(model, layout, Guidance(guide, strength, steps), n, seed, self.given(condition), told)
+
+    def stream_guided(
+        self, n: int, seed: int, guide: Guide, condition: Condition | None = None, start: int = 0
+    ) -> Iterator[Guided]:
+        """The windows of `sample_guided` in chunks, from chunk `start` on."""
+        model = guidable(self.generator)
+        return guided_stream(model, self.series.layout, Guidance(guide), n, seed, self.given(condition), start)
+
+    def columns(self, windows: WindowArrays) -> Columns:
+        """What a guide reads of encoded windows.
+
+        Raises:
+            ConfigError: the generator cannot be guided.
+        """
+        return Original(guidable(self.generator), self.series.layout).measured(windows)
 
     def refuse_numbers(self) -> None:
         """Refuse what `numbers` cannot hold.

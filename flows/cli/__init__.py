@@ -10,10 +10,10 @@ from typing import Annotated
 from cyclopts import CycloptsError, Parameter
 
 from core.errors import TimeloomError
-from flows.cli import data, generation, jobs, judging, registry, servers, watching
+from flows.cli import data, filling, generation, jobs, judging, registry, servers, watching
 from flows.cli.common import app, err, fail
 
-__all__ = ["app", "data", "generation", "jobs", "judging", "main", "registry", "servers", "watching"]
+__all__ = ["app", "data", "filling", "generation", "jobs", "judging", "main", "registry", "servers", "watching"]
 
 
 @app.meta.default

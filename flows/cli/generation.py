@@ -48,8 +48,19 @@ def generate(
             help="name=value for each column that the generator is conditioned on, as in group=forward.",
         ),
     ] = None,
+    scenario: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--scenario",
+            consume_multiple=False,
+            negative=(),
+            help="What windows shall fulfil: 'Close: -10% in 5 steps' (from the first step on) or 'Close: to "
+            "120 at 23' (steps from 0); several are fulfilled at once.",
+        ),
+    ] = None,
     steps: int | None = None,
     overlap: int | None = None,
+    series: int | None = None,
     candidates: int | None = None,
     seams: Literal["warn", "refuse"] | None = None,
     json_: Json = None,
@@ -66,7 +77,9 @@ def generate(
         scaled: Encoded channels (numbers by the training minimum and maximum), not original units.
         steps: One series of so many steps out of overlapping windows, in place of -n windows.
         overlap: Of a series: steps that neighbouring windows share; half a window if left out.
+        series: So many series of --steps rows side by side, with a column `series`.
         candidates: Of a series: windows drawn for each piece, the best fit of which is kept; 64 if left out.
+            Not of a generator that completes windows.
         seams: Of a series: `refuse` fails where the seams can be told from other steps.
     """
     from core.schema import validated
@@ -81,8 +94,10 @@ def generate(
         "start": start,
         "scaled": scaled,
         "condition": named_values(condition) or {},
+        "scenario": scenario or [],
         "steps": steps,
         "overlap": overlap,
+        "series": series,
         **{
             name: value
             for name, value in {"windows": n, "candidates": candidates, "seams": seams}.items()
@@ -117,12 +132,18 @@ def _check(n: int | None, steps: int | None, seed: int) -> None:
 
 def _show(made: Generated) -> None:
     columns = len(made.columns)
-    what = f"{made.windows:,} windows, " if made.windows is not None else "a series, "
-    out.print(f"{what}{made.rows:,} rows x {columns} columns: {made.address}", soft_wrap=True, markup=False)
+    what = "a series" if made.series is None else f"{made.series:,} series"
+    what = what if made.windows is None else f"{made.windows:,} windows"
+    out.print(f"{what}, {made.rows:,} rows x {columns} columns: {made.address}", soft_wrap=True, markup=False)
     if made.reused:
         err.print("[dim]it was whole already: nothing was written[/dim]")
     elif made.resumed:
         err.print(f"[dim]{made.resumed:,} parts had been finished by an earlier attempt[/dim]")
+    if "reached" in made.lineage:
+        from core.generation.scenario import in_words
+
+        for sentence in in_words(made.lineage["reached"]):
+            err.print(sentence, markup=False, soft_wrap=True)
     if made.seams is not None:
         from core.generation.seams import seams_in_words
 

@@ -50,7 +50,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "fourier-square": ("fourier=1", "fourier_form=square"),
     "correlation": ("correlation=1",),
     "moments": ("moments=0.1",),
-    "latent": ("completion=0",),
+    "latent": (),
 }
 """Options of `model` by variant; `latent` has half as many numbers as columns if `--set` does not say."""
 DATASET = DatasetConfig.model_validate({"name": "bench", "source": {"kind": "file", "path": "unread.csv"}})

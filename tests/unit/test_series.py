@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, DataError
+from core.generation import pieces_candidates
 from core.generation import series as series_module
 from core.generation.options import GenerationConfig
 from core.generation.seams import MOST_SEAMS, changes, compare_seams
@@ -109,7 +110,7 @@ def test_a_series_is_the_same_however_it_is_cut(steps: int, overlap: int, candid
     assert len(whole) == steps
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(series_module, "PART_CELLS", cells * 2 * (LENGTH - overlap))
-        for module in (series_module, fake_generator):
+        for module in (pieces_candidates, fake_generator):
             patch.setattr(module, "SAMPLE_CHUNK", 16)
         found, state = [], {}
         for part in range(parts.count):
@@ -305,7 +306,8 @@ def test_one_seam_is_too_few() -> None:
 def test_changes_are_those_of_the_definition() -> None:
     columns = [Column("x"), Column("kind", "categorical", categories=("a", "b"))]
     stretch = np.array([[[0.0, 1, 0], [0.5, 1, 0], [0.25, 0, 1]]])
-    np.testing.assert_allclose(changes(stretch, columns), [[[0.5, 0.375], [1, 0.5]]])
+    np.testing.assert_allclose(changes(stretch, columns), [[[0.5, 0.375, 0.75], [1, 0.5, 0]]])
+    np.testing.assert_allclose(changes(stretch[:, :2], columns), [[[0.5, 0.5, 0], [0, 0, 0]]])
 
 
 def test_visible_seams_can_be_refused(tmp_path: Path) -> None:

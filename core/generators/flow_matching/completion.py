@@ -15,12 +15,16 @@ from torch import Tensor
 
 from core.generators.flow_matching.scales import Scales
 from core.generators.flow_matching.solvers import Field
+from core.generators.flow_matching.spectrum import Spectrum
 from core.networks.transformer import Given
 from core.prepare.channels.layout import Block, Channels, WindowArrays
 
 if TYPE_CHECKING:
     from core.training.batches import Batch
 
+MASKS = 8
+MOST_NUMBERS = 2048
+"""Numbers of a window whose noise goes with what is known, at most: the work grows with their cube."""
 Uniform = Callable[..., Tensor]
 """U[0, 1) of a shape."""
 
@@ -33,10 +37,14 @@ class Patterns:
         length: Steps of a window.
         share: Of windows that are told cells.
         device: Where masks are made.
+        masks: Different ones in a batch, shared by its windows: each costs `beginning` a factorisation.
     """
 
-    def __init__(self, channels: Channels, length: int, share: float, device: torch.device) -> None:
+    def __init__(
+        self, channels: Channels, length: int, share: float, device: torch.device, masks: int = MASKS
+    ) -> None:
         self.share = share
+        self.masks = masks
         self.steps = torch.arange(length, device=device)
         self.groups, self.groups_static = (
             torch.tensor(_groups(blocks), dtype=torch.int64, device=device)
@@ -54,7 +62,8 @@ class Patterns:
         """
         count = len(values)
         told = uniform(count, 1) < self.share
-        there = self._steps(count, uniform) & told[..., None]
+        mask = (uniform(count) * self.masks).long()
+        there = self._steps(self.masks, uniform)[mask] & told[..., None]
         there_static = torch.zeros_like(static, dtype=torch.bool)
         if len(self.groups_static):
             columns = uniform(count, int(self.groups_static.max()) + 1) < 0.5
@@ -104,13 +113,50 @@ def told(windows: WindowArrays, scales: Scales, static_scales: Scales) -> Given:
     )
 
 
+def beginning(noise: tuple[Tensor, ...], given: Given, spectrum: Spectrum | None) -> tuple[Tensor, ...]:
+    """Where paths begin: known cells at their values, the others of the window in noise that goes with them.
+
+    That is a draw of the Gaussian process with the windows' moments given the known values x_k, made of any
+    draw z by Matheron's rule, x_u = z_u + C_uk C_kk^-1 (x_k - z_k). So known cells stay where they are, and the
+    others have only so far to go as the known ones leave open (as in Kollovieh et al. 2024, section 3.2): in
+    other noise whatever is finer than the windows' level is lost.
+
+    Args:
+        noise: White, of steps, shape (batch, length, channels), and of static values.
+        given: What is known. Windows of which no step's cell is begin as without it.
+        spectrum: Of the windows; noise is white if None.
+    """
+    there, static = given.there > 0, given.there_static > 0
+    x = noise[0]
+    if spectrum is not None:
+        x = spectrum.coloured(x)
+        if x[0].numel() <= MOST_NUMBERS:
+            like = spectrum.like_windows(noise[0])
+            like = like + _pulled(given.values - like, there, spectrum.covariance())
+            x = torch.where(there.flatten(1).any(dim=1)[:, None, None], like, x)
+    return torch.where(there, given.values, x), torch.where(static, given.static, noise[1])
+
+
+def _pulled(gap: Tensor, there: Tensor, covariance: Tensor) -> Tensor:
+    """C_uk C_kk^-1 times the gaps at known cells, shape (batch, length, channels) kept; C in float64."""
+    flat, shift = gap.flatten(1).double(), torch.zeros_like(gap).flatten(1)
+    masks, mask_of = torch.unique(there.flatten(1), dim=0, return_inverse=True)
+    for number, known in enumerate(masks):
+        if bool(known.any()):
+            windows = mask_of == number
+            root = torch.linalg.cholesky(covariance[known][:, known])
+            weights = torch.cholesky_solve(flat[windows][:, known].T, root)
+            shift[windows] = (covariance[:, known] @ weights).T.to(gap.dtype)
+    return shift.view_as(gap)
+
+
 def known_numbers(given: Given) -> Tensor:
     """Shape (batch, numbers): True for the numbers of a state that are known."""
     return torch.cat([given.there.flatten(1), given.there_static], dim=1) > 0
 
 
 def towards(given: Given, start: Tensor, field: Field) -> Field:
-    """The field, where known cells go straight to their values: the network never learnt velocities of them."""
+    """The field, where known cells stay: the network never learnt velocities of them."""
     known = known_numbers(given)
     line = torch.cat([given.values.flatten(1), given.static], dim=1) - start
     return lambda state, time: torch.where(known, line, field(state, time))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.generators.flow_matching.columns import Original
-from core.generators.flow_matching.completion import kept, known_numbers, told, towards
-from core.generators.flow_matching.guidance import Guidance, Project
+from core.generators.flow_matching.completion import MOST_NUMBERS, beginning, kept, known_numbers, told, towards
+from core.generators.flow_matching.guidance import Guidance
 from core.generators.flow_matching.model import FlowMatching
 from core.generators.module import SAMPLE_CHUNK
 from core.networks.threads import one_thread
@@ -160,48 +161,89 @@ def _batch(
     condition, lengths = (torch.from_numpy(x).to(device) for x in (plain.condition, plain.lengths))
     start = torch.cat([part.to(device).flatten(1) for part in noise], dim=1)
     given = None if known is None else told(known, model.scales, model.static_scales)
-    field, free = model.field(condition, lengths, given), None
+    field = model.field(condition, lengths, given)
+    source: _Source = _Plain(model)
     if given is not None:
-        field = towards(given, _coloured(model, start), field)
-        free = _staying(model, known_numbers(given)[0])
+        begins = beginning(model.parts(start), given, model.spectrum)
+        state = torch.cat([part.flatten(1) for part in begins], dim=1)
+        field, source = towards(given, state, field), _Told(model, known_numbers(given)[0])
+        start = source.white(state)
     original = Original(model, layout)
 
     def white_field(state: Tensor, time: float) -> Tensor:
-        # Guidance is derived for white noise; what flows has the windows' spectrum.
-        steps, static = model.parts(field(_coloured(model, state), time))
-        return torch.cat([model.white(steps).flatten(1), static], dim=1)
+        return source.white(field(source.flowing(state), time))
 
     def loss(end: Tensor) -> Tensor:
-        return guidance.losses(original.estimated(*model.parts(_coloured(model, end)), condition))
+        return guidance.losses(original.estimated(*model.parts(source.flowing(end)), condition))
 
-    end = guidance.follow(white_field, start, loss, free)
-    steps, static = model.parts(_coloured(model, end))
+    end = guidance.follow(white_field, start, loss, source.free)
+    steps, static = model.parts(source.flowing(end))
     values, static = model.scales.channels(steps), model.static_scales.channels(static)
     if known is not None:
         return kept(known, values, static)
     return WindowArrays(values.cpu().numpy(), static.cpu().numpy(), plain.condition, plain.lengths)
 
 
-def _coloured(model: FlowMatching, state: Tensor) -> Tensor:
-    """White states as they flow, shape (batch, numbers) kept."""
-    steps, static = model.parts(state)
-    return torch.cat([model.coloured(steps).flatten(1), static], dim=1)
+class _Source(Protocol):
+    """Between what flows and white noise, which guidance is derived for; shapes (batch, numbers) are kept."""
+
+    def flowing(self, state: Tensor) -> Tensor:
+        """White states as they flow."""
+
+    def white(self, state: Tensor) -> Tensor:
+        """The inverse."""
+
+    def free(self, directions: Tensor) -> Tensor:
+        """Directions of white states, without what would move known numbers."""
 
 
-def _staying(model: FlowMatching, known: Tensor) -> Project:
-    """Directions of white states that leave some numbers of what flows where they are.
+@dataclass(frozen=True)
+class _Plain:
+    """Nothing is known."""
+
+    model: FlowMatching
+
+    def flowing(self, state: Tensor) -> Tensor:
+        return self.model.coloured_state(state)
+
+    def white(self, state: Tensor) -> Tensor:
+        steps, static = self.model.parts(state)
+        return torch.cat([self.model.white(steps).flatten(1), static], dim=1)
+
+    def free(self, directions: Tensor) -> Tensor:
+        return directions
+
+
+class _Told:
+    """Some numbers are known, the same of all windows: noise begins as `completion.beginning` says.
+
+    With M the map from white noise to it, and M_k its rows that make the known numbers, directions d are
+    projected to d - M_k' (M_k M_k')^-1 M_k d.
 
     Args:
-        model: Whose `coloured` is the map M from white states.
-        known: Shape (numbers,): the numbers that stay. With M_k the rows of M that make them, directions d are
-            projected to d - M_k' (M_k M_k')^-1 M_k d.
+        model: Whose noise.
+        known: Shape (numbers,).
     """
-    if not bool(known.any()):
-        return lambda directions: directions
-    made = _coloured(model, torch.eye(len(known), device=known.device)).double()[:, known]
-    basis, _ = torch.linalg.qr(made)  # of the rows' span
-    basis = basis.float()
-    return lambda directions: directions - (directions @ basis) @ basis.T
+
+    def __init__(self, model: FlowMatching, known: Tensor) -> None:
+        made = torch.eye(len(known), dtype=torch.float64, device=known.device)
+        steps, static = model.parts(made.float())
+        if model.spectrum is not None:
+            like = steps[0].numel() <= MOST_NUMBERS and bool(known[: steps[0].numel()].any())
+            steps = model.spectrum.like_windows(steps) if like else model.spectrum.coloured(steps)
+            made = torch.cat([steps.flatten(1), static], dim=1).double()
+        self.map: Tensor = made.float()
+        self.inverse: Tensor = torch.linalg.inv(made).float()
+        self.basis = torch.linalg.qr(made[:, known])[0].float()  # of the span of the known numbers' rows
+
+    def flowing(self, state: Tensor) -> Tensor:
+        return torch.matmul(state, self.map)
+
+    def white(self, state: Tensor) -> Tensor:
+        return torch.matmul(state, self.inverse)
+
+    def free(self, directions: Tensor) -> Tensor:
+        return torch.sub(directions, (directions @ self.basis) @ self.basis.T)
 
 
 def _some(windows: WindowArrays, here: slice) -> WindowArrays:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.generators.base import Training
-from core.generators.flow_matching.completion import kept, told, towards
+from core.generators.flow_matching.completion import beginning, kept, told, towards
 from core.generators.flow_matching.latent import Translator, latent_scales, refuse_beside_latent
 from core.generators.flow_matching.scales import Scales
 from core.generators.flow_matching.solvers import Field, FittedSteps, Solver, follow
@@ -89,7 +89,7 @@ class FlowMatching(TorchGenerator):
         whitening: bool = True,
         condition_dropout: float = 0.1,
         guidance: float = 1.0,
-        completion: float = 0.25,
+        completion: float = 0.0,
         fourier: float = 0.0,
         fourier_form: Literal["absolute", "square"] = "absolute",
         correlation: float = 0.0,
@@ -179,9 +179,10 @@ class FlowMatching(TorchGenerator):
     def _drawn(self, part: tuple[Tensor, ...], given: Given | None) -> tuple[Tensor, Tensor]:
         """Channels of windows from noise, condition and lengths."""
         x, static, condition, lengths = part
-        start = torch.cat([self.coloured(x).flatten(1), static], dim=1)
+        start = self.coloured_state(torch.cat([x.flatten(1), static], dim=1))
         field = self.field(condition, lengths, given)
         if given is not None:
+            start = torch.cat([p.flatten(1) for p in beginning((x, static), given, self.spectrum)], dim=1)
             field = towards(given, start, field)
         x, static = self.parts(self._followed(field, start, given))
         if self.options["latent"] is not None:
@@ -210,9 +211,7 @@ class FlowMatching(TorchGenerator):
 
         def white(state: Tensor, time: float) -> Tensor:
             # What hardly moves counts as much as what moves most; the weights of steps are the same for all.
-            x, static = self.parts(state)
-            slope = field(torch.cat([self.coloured(x).flatten(1), static], dim=1), time)
-            x, static = self.parts(slope)
+            x, static = self.parts(field(self.coloured_state(state), time))
             return torch.cat([self.white(x).flatten(1), static], dim=1)
 
         was_training = self.training
@@ -283,6 +282,11 @@ class FlowMatching(TorchGenerator):
     def white(self, x: Tensor) -> Tensor:
         """The inverse of `coloured`."""
         return x if self.spectrum is None else self.spectrum.white(x)
+
+    def coloured_state(self, state: Tensor) -> Tensor:
+        """`coloured` of states, shape (batch, numbers) kept; static values stay."""
+        x, static = self.parts(state)
+        return torch.cat([self.coloured(x).flatten(1), static], dim=1)
 
     def slopes(self, x: Tensor, *told: Any) -> tuple[Tensor, Tensor]:
         """The network's velocities of what flows; arguments and shapes are those of `VelocityTransformer`."""

@@ -36,6 +36,7 @@ class Spectrum(nn.Module):
 
     root: Tensor
     inverse: Tensor
+    whole: Tensor
     cosines: Tensor
 
     def __init__(self, length: int, blocks: tuple[Block, ...]) -> None:
@@ -49,6 +50,7 @@ class Spectrum(nn.Module):
         identity = torch.eye(width(blocks)).expand(length, -1, -1)
         self.register_buffer("root", identity.clone())
         self.register_buffer("inverse", identity.clone())
+        self.register_buffer("whole", identity.clone())
         self.register_buffer("cosines", _cosines(length), persistent=False)
 
     @torch.no_grad()
@@ -66,14 +68,26 @@ class Spectrum(nn.Module):
             total[:, chosen[:, None], chosen] += found.transpose(1, 2) @ found
             count += len(part)
         variances, directions = torch.linalg.eigh(total / max(count, 1))
-        deviations = variances.clamp(FLOOR**2, 1).sqrt()[:, None]
+        moved = variances.clamp(min=FLOOR**2).sqrt()[:, None]
+        deviations = moved.clamp(max=1)
         free = torch.ones(self.root.shape[-1], dtype=torch.bool)
         free[chosen] = False
-        for buffer, scale in ((self.root, deviations), (self.inverse, 1 / deviations)):
+        for buffer, scale in ((self.root, deviations), (self.inverse, 1 / deviations), (self.whole, moved)):
             value = (directions * scale) @ directions.transpose(1, 2)
             value[:, free] = value[:, :, free] = 0
             value[:, free, free] = 1
             buffer.copy_(value)
+
+    def like_windows(self, z: Tensor) -> Tensor:
+        """Noise that moves just as the windows do, of white noise z, shape (batch, length, channels) kept."""
+        return self._mapped(z, self.whole)
+
+    def covariance(self) -> Tensor:
+        """Of `like_windows`, step by step, shape (length channels, length channels), float64."""
+        cosines, square = self.cosines.double(), (self.whole @ self.whole).double()
+        whole = torch.einsum("kt,kcd,ks->tcsd", cosines, square, cosines)
+        size = whole.shape[0] * whole.shape[1]
+        return whole.reshape(size, size)
 
     def white(self, x: Tensor) -> Tensor:
         """White z of x, shape (batch, length, channels) kept."""

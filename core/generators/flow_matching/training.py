@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.generators.base import Phase
-from core.generators.flow_matching.completion import Patterns
+from core.generators.flow_matching.completion import Patterns, beginning
 from core.generators.flow_matching.losses import Auxiliary, Ends
 from core.generators.losses import full, weighted_mean
 from core.networks.transformer import Given
@@ -96,7 +96,10 @@ class FlowMatchingTraining(NetworkTraining):
         """
         model = self.model
         ends = (self._flowing(batch), model.static_scales.flowing(batch.static))
-        noise = (model.coloured(noise[0]), noise[1])
+        if given is None:
+            noise = (model.coloured(noise[0]), noise[1])
+        else:
+            noise = beginning(noise, given, model.spectrum)
         t = time[:, None]
         x = (1 - t[..., None]) * noise[0] + t[..., None] * ends[0]
         static = (1 - t) * noise[1] + t * ends[1]

@@ -49,11 +49,16 @@ def _code(column: Column, value: Any) -> float:
         return float("nan")
     if column.kind == "continuous":
         return _number(column, value)
-    for place, category in enumerate(column.categories):
-        if _matches(value, category):
-            return float(place)
+    place = place_of(column, value)
+    if place is not None:
+        return float(place)
     known = ", ".join(repr(category) for category in column.categories[:50])
     raise ConfigError(f"{column.name} is never {value!r}; it is one of {known}")
+
+
+def place_of(column: Column, value: Any) -> int | None:
+    """Place of a value among a column's categories, matched as in `encode_values`; None if it is not there."""
+    return next((n for n, category in enumerate(column.categories) if _matches(value, category)), None)
 
 
 def _matches(value: Any, category: Any) -> bool:
