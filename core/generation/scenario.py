@@ -95,8 +95,8 @@ class Scenario:
             readable[part.column]
 
     def loss(self, columns: Columns) -> Tensor:
-        """Half the sum of the squared distances, shape (windows,)."""
-        return torch.stack([part.distance(columns).square() for part in self.parts]).sum(0) / 2
+        """Half the squared distances, shape (windows, parts)."""
+        return torch.stack([part.distance(columns).square() / 2 for part in self.parts], dim=1)
 
     def reached(self, columns: Columns) -> NDArray[np.float64]:
         """Shape (parts, windows): see `Change.reached`, `Value.reached`."""

@@ -139,8 +139,9 @@ class GeneratorBundle:
         Args:
             n: At least 1.
             seed: From 0.
-            guide: Losses of windows, shape (n,), at least 0, from their columns in original units (shape
-                (n, length) each, float64 tensors, by name): columns of numbers that always have a value.
+            guide: Losses of windows, shape (n,) or (n, parts), at least 0, from their columns in original
+                units (shape (n, length) each, float64 tensors, by name): columns of numbers that always have a
+                value.
             strength: Windows count exp(-strength x loss) times as much as without; infinite: the loss shall
                 be 0, whatever its unit.
             steps: Of the solver.

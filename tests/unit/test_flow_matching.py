@@ -94,7 +94,7 @@ class Gaussian(nn.Module):
 
 
 def error_of(solver: str, steps: int) -> float:
-    model = made(solver=solver, sampling_steps=steps)
+    model = made(solver=solver, sampling_steps=steps, whitening=False)
     model.velocity = Gaussian()  # type: ignore[assignment]
     for scales in (model.scales,):
         scales.low.fill_(-100)
@@ -115,11 +115,11 @@ def test_solvers_reach_the_closed_form_at_their_order(solver: str, order: int) -
 
 def test_the_loss_of_the_true_velocity_is_nothing() -> None:
     """One window and one noise: the straight line between them has a constant velocity."""
-    model = made()
+    model = made(whitening=False)
     windows = Windows.of(np.random.default_rng(0).random((40, 2), dtype=np.float32), np.arange(37), 4)
     training = model.start_training(windows, {"batch_size": 6, "joint_iterations": 1}, CPU)
     batch, noise = training.batches.draw(), training.noise()  # type: ignore[attr-defined]
-    line = model.white(model.scales.flowing(batch.X) - model.coloured(noise[0]))
+    line = model.scales.flowing(batch.X) - noise[0]
     model.velocity.forward = lambda _, static, *__: (line, static)  # type: ignore[method-assign, assignment]
     known = torch.ones(6, dtype=torch.bool)
     losses = training.losses(batch, noise, torch.rand(6), known)  # type: ignore[attr-defined]

@@ -259,10 +259,10 @@ def test_each_loss_counts_by_its_weight() -> None:
 
 def test_the_estimated_end_is_where_the_line_ends() -> None:
     """With the true velocity it is the window itself, whatever the time: nothing is left of any loss."""
-    training, _ = trained(walks(), fourier=1.0, correlation=1.0, moments=1.0)
+    training, _ = trained(walks(), whitening=False, fourier=1.0, correlation=1.0, moments=1.0)
     batch, noise = training.batches.draw(), training.noise()
     model = training.model
-    line = model.white(model.scales.flowing(batch.X) - model.coloured(noise[0]))
+    line = model.scales.flowing(batch.X) - noise[0]
     training.model.velocity.forward = lambda _, static, *__: (line, static)  # type: ignore[method-assign, assignment]
     losses = training.losses(batch, noise, torch.rand(16), torch.ones(16, dtype=torch.bool))
     assert all(abs(float(loss)) < 1e-5 for loss in losses.values())

@@ -76,9 +76,26 @@ def test_the_bent_velocity_is_that_of_the_observed_gaussian(strength: float, tim
     flow = gaussian()
     guidance = Guidance(lambda _: torch.zeros(0), strength)
     x = torch.randn(50, SIZE, dtype=torch.float64)
-    slope, pull = guidance.slopes(flow.velocity, x, time, 1e-4, lambda end: (end @ A - 1.5).square() / 2)
+    slope, pull = guidance.slopes(
+        flow.velocity, x, time, 1e-4, lambda end: (end @ A - 1.5).square()[:, None] / 2
+    )
     expected = flow.observed(A, 1.5, strength) if strength else flow
     torch.testing.assert_close(slope + pull, expected.velocity(x, time), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("strength", [3.0, inf])
+@pytest.mark.parametrize("time", [0.02, 0.5, 0.97])
+def test_several_observations_are_exact_together(strength: float, time: float) -> None:
+    flow, b = gaussian(), torch.tensor([1.0, 0.9, -0.5, 0.3, 0.0, 0.7], dtype=torch.float64)
+    x = torch.randn(50, SIZE, dtype=torch.float64)
+    guidance = Guidance(lambda _: torch.zeros(0), strength)
+
+    def losses(end: Tensor) -> Tensor:
+        return torch.stack([(end @ A - 1.5).square() / 2, (end @ b + 0.5).square() / 2], dim=1)
+
+    slope, pull = guidance.slopes(flow.velocity, x, time, 1e-4, losses)
+    expected = flow.observed(A, 1.5, strength).observed(b, -0.5, strength)
+    torch.testing.assert_close(slope + pull, expected.velocity(x, time), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("strength", [20.0, inf])
@@ -166,7 +183,7 @@ def test_a_known_cell_that_the_function_reads_moves_the_others() -> None:
         x,
         0.5,
         1e-4,
-        lambda end: (end @ A - 1.5).square(),
+        lambda end: (end @ A - 1.5).square()[:, None],
         lambda directions: directions * free,
     )
     assert (pull[:, ~free] == 0).all()
@@ -231,7 +248,7 @@ def test_columns_without_a_gradient_are_refused(name: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("guide", "says"),
     [
-        (lambda c: c["x"], "one loss for each window"),
+        (lambda c: c["x"][None], "one loss for each window"),
         (lambda c: c["x"][:, 0] - 5, "at least 0"),
         (lambda c: c["x"][:, 0] * torch.nan, "at least 0"),
         (lambda c: torch.ones(len(c["x"])), "do not depend"),
@@ -258,5 +275,5 @@ def test_the_path_ends_on_the_plane_at_infinite_strength() -> None:
     guidance = Guidance(lambda _: torch.zeros(0), inf, 100)
     start = torch.randn(200, SIZE, dtype=torch.float64)
     with torch.no_grad():
-        end = guidance.follow(flow.velocity, start, lambda end: (end @ A - 1.5).square())
+        end = guidance.follow(flow.velocity, start, lambda end: (end @ A - 1.5).square()[:, None])
     assert (end @ A - 1.5).abs().max() < 1e-9

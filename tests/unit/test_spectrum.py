@@ -7,6 +7,7 @@ import torch
 from scipy.fft import dct
 from torch import Tensor
 
+from core.generators.flow_matching.solvers import follow
 from core.generators.flow_matching.spectrum import FLOOR, Spectrum
 from core.prepare.channels.layout import Block
 
@@ -78,3 +79,22 @@ def test_discrete_columns_and_those_with_missing_cells_are_left_alone() -> None:
     white = spectrum.white(x)
     torch.testing.assert_close(white[..., 1:4], x[..., 1:4], atol=1e-5, rtol=0)
     assert not torch.allclose(white[..., 0], x[..., 0], atol=0.1)
+
+
+def test_gaussian_velocities_carry_noise_to_windows_with_the_same_moments() -> None:
+    """Every direction's path has the closed form x_1 = (s / n) x_0: see test_flow_matching.Gaussian."""
+    x = walks(2000)
+    spectrum = fitted(NUMBERS, x)
+    noise = spectrum.coloured(torch.randn(20_000, LENGTH, 3, generator=torch.Generator().manual_seed(1)))
+    end = follow(lambda state, time: spectrum.gaussian(state, torch.tensor([time])), noise, "heun", 100)
+    ours, theirs = (torch.linalg.eigvalsh(moments(each)) for each in (end, x))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0.08)  # of 20,000 squares
+
+
+def test_gaussian_velocities_know_nothing_of_other_columns() -> None:
+    blocks = (NUMBERS[0], Block("binary"))
+    spectrum, x = fitted(blocks, walks(500)[..., :2]), walks(100)[..., :2]
+    times = torch.linspace(0, 1, 100)
+    assert (spectrum.gaussian(x, times)[..., 1] == 0).all()
+    one = spectrum.gaussian(x[40:41], times[40:41])
+    torch.testing.assert_close(spectrum.gaussian(x, times)[40:41], one, atol=1e-4, rtol=1e-4)

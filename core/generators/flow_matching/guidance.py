@@ -16,8 +16,12 @@ the right side of the second equation without a or y. With h = (de/dx)' g, one p
 
     velocity = v - (1 - t) / t  h / (1 / s + (1 - t)^2 / t  g'h / (2 L)).
 
-For Gaussian windows and one linear observation that is exact (`tests/unit/test_guidance.py`); for other
-functions it is a Gauss-Newton step. At infinite strength it does not depend on the unit of L: windows with
+Of several functions the parts r_i = sqrt(2 L_i) are taken together, with K_ij = g_i'h_j / (r_i r_j) for a' C a:
+
+    velocity = v - (1 - t) / t  sum_i w_i h_i / r_i,   w = (1 / s + (1 - t)^2 / t  K)^-1 r.
+
+For Gaussian windows and linear observations that is exact (`tests/unit/test_guidance.py`); for other functions
+it is a Gauss-Newton step. At infinite strength it does not depend on the unit of L: windows with
 L = 0 are sought.
 """
 
@@ -35,11 +39,14 @@ from core.generators.flow_matching.columns import Columns
 from core.generators.flow_matching.solvers import Field
 
 Guide = Callable[[Columns], Tensor]
-"""Losses of windows, shape (windows,), at least 0, from columns in original units, shape (windows, steps)."""
+"""Losses of windows from their columns in original units, shape (windows, steps) each.
+
+Shape (windows,) or, of several that shall all be small, (windows, losses), at least 0.
+"""
 Loss = Callable[[Tensor], Tensor]
-"""Losses of the ends of paths, shape (batch,), from the ends, shape (batch, numbers)."""
+"""Losses of the ends of paths, shape (batch, losses), from the ends, shape (batch, numbers)."""
 Project = Callable[[Tensor], Tensor]
-"""Directions, shape (batch, numbers) kept, without what would move numbers that are known."""
+"""Directions, shape (..., numbers) kept, without what would move numbers that are known."""
 
 STEPS = 50
 """Solver steps: a path that is bent needs more of them than one that is not."""
@@ -49,6 +56,8 @@ network is best not asked later: it has learnt little of those times, and what i
 finest."""
 _STEEPEST = 0.01
 """Least cosine between the gradients at the end and at x that is believed: of a true flow it is positive."""
+_RIDGE = 1e-6
+"""Of losses that ask for the same."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +85,14 @@ class Guidance:
             )
 
     def losses(self, columns: Columns) -> Tensor:
-        """The function of windows, checked; shape (windows,).
+        """The function of windows, checked; shape (windows, losses).
 
         Raises:
             ConfigError: it gives something else than losses.
         """
         count = next(iter(columns.values())).shape[0] if columns else 0
         found = self.guide(columns)
-        if not isinstance(found, Tensor) or found.shape != (count,):
+        if not isinstance(found, Tensor) or found.shape[:1] != (count,) or found.ndim > 2:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ConfigError(
                 f"a guide gives one loss for each window, a tensor of shape ({count},), got {shape}"
@@ -93,7 +102,7 @@ class Guidance:
                 f"a guide's losses are at least 0, got {float(found.detach()[~(found >= 0)][0]):g}: square "
                 "what should be near a value, and the excess of what should not exceed one"
             )
-        return found
+        return found if found.ndim == 2 else found[:, None]
 
     def follow(self, field: Field, start: Tensor, loss: Loss, free: Project | None = None) -> Tensor:
         """The end of the path that is at `start` at t = 0, bent towards small losses.
@@ -132,26 +141,49 @@ class Guidance:
             at_end, at_x = _gradients(found, end, x)
         if free is not None:
             at_end, at_x = free(at_end), free(at_x)
-        weight = self._weight(found.detach().to(x), at_end, at_x, t, step)
-        return slope.detach() if t == time else field(state, time), -weight[:, None] * at_x
+        pull = self._pull(found.detach().to(x), at_end, at_x, t, step)
+        return slope.detach() if t == time else field(state, time), pull
 
-    def _weight(self, loss: Tensor, at_end: Tensor, at_x: Tensor, t: float, step: float) -> Tensor:
-        """What the gradient at x is multiplied by, shape (batch,)."""
-        along, square = (at_end * at_x).sum(1), at_x.square().sum(1)
-        along = torch.maximum(along, _STEEPEST * at_end.norm(dim=1) * square.sqrt())
-        spread = (1 - t) ** 2 / t * along / (2 * loss)
-        weight = (1 - t) / t / (1 / self.strength + spread) if self.strength else torch.zeros_like(loss)
-        # No further than twice the way to where the loss, were it a straight line's square, is 0.
-        weight = torch.minimum(weight, 4 * loss / (step * square))
-        return torch.where((loss > 0) & (square > 0), weight, 0.0)
+    def _pull(self, loss: Tensor, at_end: Tensor, at_x: Tensor, t: float, step: float) -> Tensor:
+        """What bends the velocity, shape (batch, numbers).
+
+        Args:
+            loss: Shape (batch, losses).
+            at_end: Their gradients there, shape (batch, losses, numbers).
+            at_x: Likewise.
+            t: Time.
+            step: How far the velocity goes.
+        """
+        if not self.strength:
+            return torch.zeros_like(at_x[:, 0])
+        parts = (2 * loss).sqrt()
+        there = (parts > 0) & (at_x != 0).any(dim=2)
+        at_end, at_x = (torch.where(there[..., None], g / parts[..., None], 0.0) for g in (at_end, at_x))
+        along = at_end @ at_x.transpose(1, 2)
+        least = _STEEPEST * at_end.norm(dim=2) * at_x.norm(dim=2)
+        spread = (along + along.transpose(1, 2)) / 2
+        spread = spread + torch.diag_embed((least - spread.diagonal(dim1=1, dim2=2)).clamp(min=0))
+        system = spread * ((1 - t) ** 2 / t) + torch.diag_embed(1 / self.strength + (~there).to(spread))
+        ridge = _RIDGE * (parts.shape[1] > 1) * system.diagonal(dim1=1, dim2=2).mean(dim=1)
+        system = system + ridge[:, None, None] * torch.eye(parts.shape[1]).to(system)
+        weights = torch.linalg.solve(system, torch.where(there, parts, 0.0)[..., None])
+        pull: Tensor = (1 - t) / t * (weights * at_x).sum(1)
+        # No further than twice the way to where the losses, were they straight lines' squares, are 0.
+        moved = step * (at_x @ pull[..., None])[..., 0].norm(dim=1)
+        share: Tensor = (2 * parts.norm(dim=1) / moved.clamp(min=1e-30)).clamp(max=1)
+        return -pull * share[:, None]
 
 
 def _gradients(loss: Tensor, end: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the losses, at the end and at x, shape (batch, numbers) each."""
+    """Of each loss, at the end and at x, shape (batch, losses, numbers) each."""
     if not loss.requires_grad:
         raise ConfigError("the guide's losses do not depend on its columns, or cannot be differentiated")
-    (at_end,) = torch.autograd.grad(loss.sum(), end, retain_graph=True)
-    (at_x,) = torch.autograd.grad(end, x, at_end)
-    if not bool(at_x.isfinite().all()):
+    at_end: list[Tensor] = []
+    at_x: list[Tensor] = []
+    for part in loss.unbind(dim=1):
+        at_end += torch.autograd.grad(part.sum(), end, retain_graph=True)
+        at_x += torch.autograd.grad(end, x, at_end[-1], retain_graph=True)
+    found = torch.stack(at_x, dim=1)
+    if not bool(found.isfinite().all()):
         raise ConfigError("the guide's gradient is not finite: square distances rather than take their root")
-    return at_end, at_x
+    return torch.stack(at_end, dim=1), found

@@ -30,7 +30,7 @@ class Guided:
     windows: WindowArrays
     """Encoded, all whole."""
     before: NDArray[np.float64]
-    """Shape (n,): the function of windows of the same noise that were not guided."""
+    """Shape (n,): the function, of several parts the sum, of windows of the same noise without guidance."""
     after: NDArray[np.float64]
     """Shape (n,): the function of `windows` as they are: in the training range, whole numbers rounded."""
 
@@ -144,7 +144,7 @@ def _drawn(
     windows = concatenated(parts)
     original = Original(model, layout)
     before, after = (
-        guidance.losses(original.measured(each)).detach().double().numpy() for each in (plain, windows)
+        guidance.losses(original.measured(each)).detach().double().sum(1).numpy() for each in (plain, windows)
     )
     return Guided(windows, before, after)
 

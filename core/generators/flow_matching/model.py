@@ -288,10 +288,15 @@ class FlowMatching(TorchGenerator):
         x, static = self.parts(state)
         return torch.cat([self.coloured(x).flatten(1), static], dim=1)
 
-    def slopes(self, x: Tensor, *told: Any) -> tuple[Tensor, Tensor]:
-        """The network's velocities of what flows; arguments and shapes are those of `VelocityTransformer`."""
-        slopes, static = self.velocity(self.white(x), *told)
-        return self.coloured(slopes), static
+    def slopes(self, x: Tensor, static: Tensor, time: Tensor, *told: Any) -> tuple[Tensor, Tensor]:
+        """Velocities of what flows; arguments and shapes are those of `VelocityTransformer`.
+
+        The network adds to those of Gaussian windows.
+        """
+        slopes, static = self.velocity(self.white(x), static, time, *told)
+        if self.spectrum is None:
+            return slopes, static
+        return self.coloured(slopes) + self.spectrum.gaussian(x, time), static
 
     def parts(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Steps, shape (batch, length, numbers that flow), and static values, of states (batch, numbers)."""

@@ -29,29 +29,29 @@ class Spectrum(nn.Module):
     eigenvalues between `FLOOR` and 1. Before `fit`, and for channels that are discrete or may be missing, it is
     the identity.
 
+    Of Gaussian windows the moments say everything, the velocity too (`gaussian`); the network learns what to
+    add to it.
+
     Args:
         length: Steps of a window.
         blocks: Of the channels, in order.
     """
 
-    root: Tensor
-    inverse: Tensor
-    whole: Tensor
+    directions: Tensor
+    moved: Tensor
     cosines: Tensor
+    free: Tensor
 
     def __init__(self, length: int, blocks: tuple[Block, ...]) -> None:
         super().__init__()
-        self.smooth = [
-            span.values.start
-            for span in spans(blocks)
-            if span.block.kind == "continuous" and span.presence is None
-        ]
-        """Channels that it is learnt of."""
-        identity = torch.eye(width(blocks)).expand(length, -1, -1)
-        self.register_buffer("root", identity.clone())
-        self.register_buffer("inverse", identity.clone())
-        self.register_buffer("whole", identity.clone())
+        count = width(blocks)
+        free = torch.ones(count, dtype=torch.bool)
+        for span in spans(blocks):
+            free[span.values] = span.block.kind != "continuous" or span.presence is not None
+        self.register_buffer("directions", torch.eye(count).repeat(length, 1, 1))
+        self.register_buffer("moved", torch.ones(length, count))
         self.register_buffer("cosines", _cosines(length), persistent=False)
+        self.register_buffer("free", free, persistent=False)
 
     @torch.no_grad()
     def fit(self, parts: Iterable[Tensor]) -> None:
@@ -60,46 +60,64 @@ class Spectrum(nn.Module):
         Args:
             parts: Each of shape (windows, length, channels), whole windows, standardised.
         """
-        total, count = torch.zeros(self.root.shape, dtype=torch.float64), 0
-        chosen = torch.tensor(self.smooth, dtype=torch.int64)
+        chosen = torch.nonzero(~self.free.cpu()).flatten()
+        total, count = torch.zeros(len(self.moved), len(chosen), len(chosen), dtype=torch.float64), 0
         cosines = self.cosines.double().cpu()
         for part in parts:
             found = torch.einsum("kt,btc->kbc", cosines, part.double()[..., chosen])
-            total[:, chosen[:, None], chosen] += found.transpose(1, 2) @ found
+            total += found.transpose(1, 2) @ found
             count += len(part)
         variances, directions = torch.linalg.eigh(total / max(count, 1))
-        moved = variances.clamp(min=FLOOR**2).sqrt()[:, None]
-        deviations = moved.clamp(max=1)
-        free = torch.ones(self.root.shape[-1], dtype=torch.bool)
-        free[chosen] = False
-        for buffer, scale in ((self.root, deviations), (self.inverse, 1 / deviations), (self.whole, moved)):
-            value = (directions * scale) @ directions.transpose(1, 2)
-            value[:, free] = value[:, :, free] = 0
-            value[:, free, free] = 1
-            buffer.copy_(value)
+        self.moved[:, chosen] = variances.clamp(min=FLOOR**2).sqrt().to(self.moved)
+        self.directions[:, chosen[:, None], chosen] = directions.to(self.directions)
+
+    @property
+    def noise(self) -> Tensor:
+        """Deviations of the noise by frequency and direction, shape (length, channels)."""
+        return self.moved.clamp(max=1)
+
+    def white(self, x: Tensor) -> Tensor:
+        """White z of x, shape (batch, length, channels) kept."""
+        return self._scaled(x, 1 / self.noise[:, None])
+
+    def coloured(self, z: Tensor) -> Tensor:
+        """Coloured x of z, shape (batch, length, channels) kept."""
+        return self._scaled(z, self.noise[:, None])
 
     def like_windows(self, z: Tensor) -> Tensor:
         """Noise that moves just as the windows do, of white noise z, shape (batch, length, channels) kept."""
-        return self._mapped(z, self.whole)
+        return self._scaled(z, self.moved[:, None])
+
+    def gaussian(self, x: Tensor, time: Tensor) -> Tensor:
+        """The velocity E[x_1 - x_0 | x_t] of Gaussian windows of these moments, shape of `x` kept.
+
+        In a direction where windows have the deviation s and noise n it is
+
+            (t s^2 - (1 - t) n^2) / ((1 - t)^2 n^2 + t^2 s^2) x_t;
+
+        of channels that are left alone nothing.
+
+        Args:
+            x: x_t, shape (batch, length, channels).
+            time: t, shape (batch,), or (1,) for all.
+        """
+        t = time[None, :, None]
+        windows, noise = (deviation.square()[:, None] for deviation in (self.moved, self.noise))
+        gain = (t * windows - (1 - t) * noise) / ((1 - t).square() * noise + t.square() * windows)
+        return self._scaled(x, gain.masked_fill(self.free, 0))
 
     def covariance(self) -> Tensor:
         """Of `like_windows`, step by step, shape (length channels, length channels), float64."""
-        cosines, square = self.cosines.double(), (self.whole @ self.whole).double()
+        cosines, directions = self.cosines.double(), self.directions.double()
+        square = (directions * self.moved.double().square()[:, None]) @ directions.transpose(1, 2)
         whole = torch.einsum("kt,kcd,ks->tcsd", cosines, square, cosines)
         size = whole.shape[0] * whole.shape[1]
         return whole.reshape(size, size)
 
-    def white(self, x: Tensor) -> Tensor:
-        """White z of x, shape (batch, length, channels) kept."""
-        return self._mapped(x, self.inverse)
-
-    def coloured(self, z: Tensor) -> Tensor:
-        """Coloured x of z, shape (batch, length, channels) kept."""
-        return self._mapped(z, self.root)
-
-    def _mapped(self, x: Tensor, by: Tensor) -> Tensor:
-        frequencies = (self.cosines @ x).transpose(0, 1)
-        return self.cosines.T @ (frequencies @ by).transpose(0, 1)
+    def _scaled(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Along each direction by `scale`, shape (length, batch or 1, channels)."""
+        found = (self.cosines @ x).transpose(0, 1) @ self.directions
+        return self.cosines.T @ ((found * scale) @ self.directions.transpose(1, 2)).transpose(0, 1)
 
 
 def _cosines(length: int) -> Tensor:
