@@ -19,6 +19,8 @@ from core.prepare.channels.layout import WindowArrays, width
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _CHANGE = re.compile(rf"(?P<column>.+?)\s*:\s*(?P<percent>{_NUMBER})\s*%\s+in\s+(?P<steps>\d+)(?:\s+steps?)?")
+_LEAST = 1e-12
+"""What a value is at least that others are compared with."""
 _VALUE = re.compile(rf"(?P<column>.+?)\s*:\s*to\s+(?P<value>{_NUMBER})\s+at\s+(?:step\s+)?(?P<step>\d+)")
 
 
@@ -36,7 +38,8 @@ class Change:
         """How far windows are from it, in parts of the first step's value; shape (windows,)."""
         values = columns[self.column]
         first = values[:, 0]
-        return (values[:, self.step] - (1 + self.share) * first) / first.detach().abs().clamp(min=1e-12)
+        # Of the ratio itself: of values minus a share of the first, the level would seem to matter.
+        return values[:, self.step] / torch.where(first.abs() < _LEAST, _LEAST, first) - (1 + self.share)
 
     def reached(self, columns: Columns) -> Tensor:
         """What changes there are, in percent; shape (windows,)."""

@@ -31,7 +31,7 @@ from core.generators.flow_matching import FlowMatching
 from core.prepare.channels.layout import Channels, WindowArrays
 from core.prepare.series import Windows
 
-STRETCH, EVERY, LENGTH, VERSIONS, SHARE = 120, 5, 24, 50, 0.3
+STRETCH, EVERY, LENGTH, VERSIONS, SHARE, COMPLETION = 120, 5, 24, 50, 0.3, 0.25
 TRAINING: dict[str, Any] = {
     "batch_size": 128,
     "optimizer": {"kind": "adamw", "weight_decay": 0.01},
@@ -94,7 +94,8 @@ def trained(windows: Windows, iterations: int, seed: int, folder: Path | None) -
     if folder is not None and (folder / "generator.json").is_file():
         return FlowMatching.load(folder)
     began = time.perf_counter()
-    model = FlowMatching(length=LENGTH, channels=Channels.continuous(windows.features), seed=seed)
+    channels = Channels.continuous(windows.features)
+    model = FlowMatching(length=LENGTH, channels=channels, completion=COMPLETION, seed=seed)
     options = {**TRAINING, "joint_iterations": iterations, "seed": seed}
     training = model.start_training(windows, options, torch.device("cpu"))
     for phase in training.phases:

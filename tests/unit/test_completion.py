@@ -133,6 +133,27 @@ def test_paths_begin_with_the_gaussian_process_given_what_is_known() -> None:
     assert (beginning((z, none), nothing, spectrum)[0] == spectrum.coloured(z)).all()
 
 
+def test_before_training_completions_are_those_of_gaussian_windows() -> None:
+    """Mean C_uk C_kk^-1 x_k, covariance C_uu - C_uk C_kk^-1 C_ku: the network says nothing yet."""
+    model = made(length=LENGTH, completion=0.5)
+    model.fit_scales(ar_windows(3000))
+    model.scales.low.fill_(-100)
+    model.scales.high.fill_(100)
+    assert model.spectrum is not None
+    n, whole = 5000, model.spectrum.covariance()
+    known = torch.tensor([1, 0, 0, 0, 1, 1, 0, 0, 1, 0, 0, 1]).bool()
+    flowing = torch.randn(2 * LENGTH, generator=torch.Generator().manual_seed(1))
+    x = flowing.view(LENGTH, 2) * model.scales.spread + model.scales.center
+    values = torch.where(known.view(LENGTH, 2), x, torch.nan).expand(n, -1, -1).numpy()
+    none = np.zeros((n, 0), dtype=np.float32)
+    found = model.complete(WindowArrays(values, none, none, np.full(n, LENGTH)), 0)
+    rest = model.scales.flowing(torch.from_numpy(found.values)).flatten(1)[:, ~known].double()
+    gain = whole[~known][:, known] @ torch.linalg.inv(whole[known][:, known])
+    left = whole[~known][:, ~known] - gain @ whole[known][:, ~known]
+    torch.testing.assert_close(rest.mean(0), gain @ flowing[known].double(), atol=0.05, rtol=0)
+    torch.testing.assert_close(torch.cov(rest.T), left, atol=0.05, rtol=0)
+
+
 def uniform(seed: int) -> Any:
     rng = torch.Generator().manual_seed(seed)
     return lambda *shape: torch.rand(shape, generator=rng)

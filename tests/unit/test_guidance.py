@@ -101,7 +101,7 @@ def test_several_observations_are_exact_together(strength: float, time: float) -
 @pytest.mark.parametrize("strength", [20.0, inf])
 def test_windows_follow_the_observed_gaussian(strength: float) -> None:
     flow = gaussian()
-    model = wide(made(length=LENGTH))
+    model = wide(made(length=LENGTH, whitening=False))
     model.velocity = flow  # type: ignore[assignment]
 
     def guide(columns: Columns) -> Tensor:  # the numbers of a window lie step by step: x, y, x, y

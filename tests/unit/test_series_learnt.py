@@ -31,7 +31,7 @@ def trained() -> GeneratorBundle:
     torch.set_num_threads(1)
     rows = process(50_000)
     windows = Windows.of(rows, np.arange(len(rows) - LENGTH + 1), LENGTH)
-    sizes = {"hidden": 32, "layers": 2, "completion": 0.5, "sampling_steps": 20, "solver": "adams"}
+    sizes = {"hidden": 32, "layers": 2, "completion": 0.75, "sampling_steps": 20, "solver": "adams"}
     model = FlowMatching(length=LENGTH, channels=LAYOUT.channels, seed=0, **sizes)  # type: ignore[arg-type]
     options = {
         "joint_iterations": 3000,
@@ -48,20 +48,21 @@ def trained() -> GeneratorBundle:
     return GeneratorBundle(model.eval(), SeriesInfo("made-up", LAYOUT, None, "x"))
 
 
+@pytest.mark.xfail(
+    reason="the DCT does not diagonalise the moments of a window, most of all at its ends, and the network is "
+    "told no step's place: steps at the ends vary too much, which is handed on from window to window",
+)
 @pytest.mark.slow
 def test_a_network_continues_a_process_as_the_process_does(trained: GeneratorBundle, tmp_path: Path) -> None:
-    """Variance and autocorrelations of 20,000 steps, in four series, against the closed form.
-
-    Within four Monte-Carlo errors and what a network this small, trained for a minute, was seen to miss.
-    """
+    """Variance and autocorrelations of 20,000 steps, in four series, within four Monte-Carlo errors."""
     steps, lags = 20_000, (1, 5)
     made = write(trained, tmp_path, steps=steps // 4, series=4, scaled=True)
     x = np.load(tmp_path / "x.npy")[..., 0].astype(float)
     spread, errors = ar_errors(PHI, steps, lags)
     found = [x.var() / 0.01, *(autocorrelation(x, lag) for lag in lags)]
-    wanted, missed = [1.0, *(PHI**lag for lag in lags)], [0.05, 0.02, 0.05]
+    wanted = [1.0, *(PHI**lag for lag in lags)]
     print(found, wanted, spread, errors, made.seams)  # noqa: T201 - shown where it fails
-    assert np.all(np.abs(np.subtract(found, wanted)) < 4 * np.array([spread, *errors]) + missed)
+    assert np.all(np.abs(np.subtract(found, wanted)) < 4 * np.array([spread, *errors]))
 
 
 @pytest.mark.slow

@@ -291,12 +291,17 @@ class FlowMatching(TorchGenerator):
     def slopes(self, x: Tensor, static: Tensor, time: Tensor, *told: Any) -> tuple[Tensor, Tensor]:
         """Velocities of what flows; arguments and shapes are those of `VelocityTransformer`.
 
-        The network adds to those of Gaussian windows.
+        The network adds to those of Gaussian windows; of windows of which cells are given, which begin
+        elsewhere (`completion.beginning`), it says all.
         """
         slopes, static = self.velocity(self.white(x), static, time, *told)
         if self.spectrum is None:
             return slopes, static
-        return self.coloured(slopes) + self.spectrum.gaussian(x, time), static
+        gaussian = self.spectrum.gaussian(x, time)
+        given = told[-1] if told else None
+        if isinstance(given, Given):
+            gaussian = gaussian.masked_fill(given.there.flatten(1).any(dim=1)[:, None, None], 0)
+        return self.coloured(slopes) + gaussian, static
 
     def parts(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Steps, shape (batch, length, numbers that flow), and static values, of states (batch, numbers)."""
