@@ -179,6 +179,12 @@ class FlowMatchingConfig(Section):
     expansion: int = Field(
         default=4, ge=1, le=16, description="Width of a block's dense layer, in multiples of `hidden`."
     )
+    levels: int = Field(
+        default=256,
+        ge=0,
+        le=4096,
+        description="Width of a dense network beside the transformer, on the windows' levels alone; 0: none.",
+    )
     solver: Literal["fitted", "adams", "heun", "euler"] = Field(
         default="fitted",
         description="How velocities are followed: `fitted` to this generator when it is trained, or by a "

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.networks.levels import LevelNetwork
+from core.networks.modulation import gated, modulated
 from core.networks.recurrent import glorot, reset_linear
 
 _FREQUENCIES = 64
@@ -65,8 +67,6 @@ class Rotation:
 class TransformerBlock(nn.Module):
     """Attention and a dense layer, each scaled, shifted and gated by what is told.
 
-    That is adaLN-Zero (Peebles and Xie 2023, section 3.2).
-
     Args:
         hidden: Width of the stream.
         heads: Of the attention; divides `hidden` into even parts.
@@ -92,10 +92,10 @@ class TransformerBlock(nn.Module):
             mask: Shape (batch, 1, 1, steps): True for the steps that may be looked at; every one if None.
         """
         shift_a, scale_a, gate_a, shift_d, scale_d, gate_d = self.modulation(told).chunk(6, dim=-1)
-        mixed = self._attention(_modulated(x, shift_a, scale_a), rotary, mask)
-        x = x + _gated(self.out, mixed, gate_a)
-        inner = functional.gelu(self.up(_modulated(x, shift_d, scale_d)))
-        return x + _gated(self.down, inner, gate_d)
+        mixed = self._attention(modulated(x, shift_a, scale_a), rotary, mask)
+        x = x + gated(self.out, mixed, gate_a)
+        inner = functional.gelu(self.up(modulated(x, shift_d, scale_d)))
+        return x + gated(self.down, inner, gate_d)
 
     def _attention(self, x: Tensor, rotary: Rotation, mask: Tensor | None) -> Tensor:
         batch, steps, hidden = x.shape
@@ -116,9 +116,11 @@ class TransformerBlock(nn.Module):
 class VelocityTransformer(nn.Module):
     """Velocities of a window's steps and of its static values, at a time, in a context.
 
-    A static column is a token before the first step.
+    A static column is a token before the first step. Beside the steps' tokens a wider network looks at the
+    window as a whole, see `core.networks.levels`.
 
     Args:
+        length: Steps of the longest window.
         channels: Of a step.
         static: Channels of the window; 0: no token for them.
         context: Channels given; 0: none.
@@ -127,11 +129,13 @@ class VelocityTransformer(nn.Module):
         layers: Blocks.
         heads: Of the attention.
         expansion: See `TransformerBlock`.
+        levels: Width of the network beside it; 0: there is none.
     """
 
     def __init__(
         self,
         *,
+        length: int,
         channels: int,
         static: int,
         context: int,
@@ -140,9 +144,11 @@ class VelocityTransformer(nn.Module):
         layers: int,
         heads: int,
         expansion: int,
+        levels: int,
     ) -> None:
         super().__init__()
         self.static = static
+        self.places = nn.Parameter(torch.zeros(length, hidden))
         self.read = nn.Linear(channels, hidden)
         self.write = nn.Linear(hidden, channels)
         if static:
@@ -161,6 +167,10 @@ class VelocityTransformer(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(hidden, heads, expansion) for _ in range(layers))
         self.last = nn.Linear(hidden, 2 * hidden)
         self.width = hidden // heads
+        self.levels: LevelNetwork | None = None
+        if levels:
+            sizes = {"length": length, "channels": channels, "static": static, "width": levels}
+            self.levels = LevelNetwork(**sizes, told=hidden, word=hidden, completes=completes)
 
     def forward(
         self,
@@ -185,6 +195,12 @@ class VelocityTransformer(nn.Module):
         """
         told = self._told(time, context, known)[:, None]
         tokens = self._tokens(x, static, given)
+        slow: Tensor | float = 0.0
+        if self.levels is not None:
+            cells = None if given is None else (given.cells(), given.static_cells())
+            inside = x if rows is None else x * rows[..., None]
+            slow, word = self.levels(inside, static, told[:, 0], cells)
+            tokens = tokens + word
         if self.static and rows is not None:
             rows = functional.pad(rows, (1, 0), value=True)
         mask = None if rows is None else rows[:, None, None]
@@ -192,13 +208,13 @@ class VelocityTransformer(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, told, rotary, mask)
         shift, scale = self.last(told).chunk(2, dim=-1)
-        tokens = _modulated(tokens, shift, scale)
+        tokens = modulated(tokens, shift, scale)
         if not self.static:
-            return self.write(tokens), static
-        return self.write(tokens[:, 1:]), self.write_static(tokens[:, 0])
+            return self.write(tokens) + slow, static
+        return self.write(tokens[:, 1:]) + slow, self.write_static(tokens[:, 0])
 
     def _tokens(self, x: Tensor, static: Tensor, given: Given | None) -> Tensor:
-        tokens: Tensor = self.read(x)
+        tokens: Tensor = self.read(x) + self.places
         if given is not None:
             tokens = tokens + self.read_given(given.cells())
         if not self.static:
@@ -227,6 +243,9 @@ class VelocityTransformer(nn.Module):
         for name in (name for name in ("read_given", "read_given_static") if hasattr(self, name)):
             layer = getattr(self, name)
             glorot(layer.weight, layer.in_features, layer.out_features, rng)
+        nn.init.zeros_(self.places)
+        if self.levels is not None:
+            self.levels.reset_parameters(rng)
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)  # noqa: S101 - for the type checker
             block.reset_parameters(rng)
@@ -235,18 +254,3 @@ class VelocityTransformer(nn.Module):
             nn.init.zeros_(getattr(self, name).bias)
         if hasattr(self, "unknown"):
             nn.init.zeros_(self.unknown)
-
-
-def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    width = x.shape[-1:]
-    if len(scale) == 1:  # for all windows: one call
-        return functional.layer_norm(x, width, 1 + scale.flatten(), shift.flatten())
-    return torch.addcmul(shift, functional.layer_norm(x, width), 1 + scale)
-
-
-def _gated(layer: nn.Linear, x: Tensor, gate: Tensor) -> Tensor:
-    """The layer's output times the gate."""
-    if len(gate) == 1:  # for all windows: in the weights
-        return functional.linear(x, layer.weight * gate.view(-1, 1), layer.bias * gate.flatten())
-    gated: Tensor = gate * layer(x)
-    return gated

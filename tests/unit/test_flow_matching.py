@@ -27,8 +27,8 @@ BLOCKS = (
 
 
 def made(channels: Channels | None = None, length: int = 4, **options: object) -> FlowMatching:
-    small = {"hidden": 8, "layers": 1, "heads": 2, "expansion": 2, "completion": 0.25, **options}
-    return FlowMatching(length=length, channels=channels or Channels.continuous(2), seed=1, **small)  # type: ignore[arg-type]
+    small = {"hidden": 8, "layers": 1, "heads": 2, "expansion": 2, "levels": 8, "completion": 0.25}
+    return FlowMatching(length=length, channels=channels or Channels.continuous(2), seed=1, **(small | options))  # type: ignore[arg-type]
 
 
 def stirred(model: FlowMatching, seed: int = 0) -> FlowMatching:
@@ -36,7 +36,7 @@ def stirred(model: FlowMatching, seed: int = 0) -> FlowMatching:
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.3)
+            parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.2)
     return model.eval()
 
 

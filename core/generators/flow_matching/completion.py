@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from core.training.batches import Batch
 
 MASKS = 8
-MOST_NUMBERS = 2048
-"""Numbers of a window whose noise goes with what is known, at most: the work grows with their cube."""
 Uniform = Callable[..., Tensor]
 """U[0, 1) of a shape."""
 
@@ -130,7 +128,7 @@ def beginning(noise: tuple[Tensor, ...], given: Given, spectrum: Spectrum | None
     x = noise[0]
     if spectrum is not None:
         x = spectrum.coloured(x)
-        if x[0].numel() <= MOST_NUMBERS:
+        if spectrum.whole:
             like = spectrum.like_windows(noise[0])
             like = like + _pulled(given.values - like, there, spectrum.covariance())
             x = torch.where(there.flatten(1).any(dim=1)[:, None, None], like, x)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.generators.flow_matching.columns import Original
-from core.generators.flow_matching.completion import MOST_NUMBERS, beginning, kept, known_numbers, told, towards
+from core.generators.flow_matching.completion import beginning, kept, known_numbers, told, towards
 from core.generators.flow_matching.guidance import Guidance
 from core.generators.flow_matching.model import FlowMatching
 from core.generators.module import SAMPLE_CHUNK
@@ -229,7 +229,7 @@ class _Told:
         made = torch.eye(len(known), dtype=torch.float64, device=known.device)
         steps, static = model.parts(made.float())
         if model.spectrum is not None:
-            like = steps[0].numel() <= MOST_NUMBERS and bool(known[: steps[0].numel()].any())
+            like = model.spectrum.whole and bool(known[: steps[0].numel()].any())
             steps = model.spectrum.like_windows(steps) if like else model.spectrum.coloured(steps)
             made = torch.cat([steps.flatten(1), static], dim=1).double()
         self.map: Tensor = made.float()

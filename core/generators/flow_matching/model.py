@@ -50,6 +50,7 @@ class FlowMatching(TorchGenerator):
         layers: Blocks of the transformer.
         heads: Of its attention.
         expansion: Width of a block's dense layer, in multiples of `hidden`.
+        levels: Width of a dense network beside the transformer, on the windows' levels alone; 0: there is none.
         solver: `fitted` (to this generator, when it is trained), `adams` (Adams-Bashforth, two steps) and
             `euler` ask the network once a step, `heun` twice.
         sampling_steps: From noise to window.
@@ -84,6 +85,7 @@ class FlowMatching(TorchGenerator):
         layers: int = 2,
         heads: int = 4,
         expansion: int = 4,
+        levels: int = 256,
         solver: Solver = "fitted",
         sampling_steps: int = 6,
         whitening: bool = True,
@@ -104,6 +106,7 @@ class FlowMatching(TorchGenerator):
             "layers": layers,
             "heads": heads,
             "expansion": expansion,
+            "levels": levels,
             "solver": solver,
             "sampling_steps": sampling_steps,
             "whitening": whitening,
@@ -124,8 +127,11 @@ class FlowMatching(TorchGenerator):
         self.flowing = channels.features if latent is None else latent
         """Numbers of a step that flow."""
         self.steps = FittedSteps(sampling_steps) if solver == "fitted" else None
-        self.spectrum = Spectrum(length, channels.temporal) if whitening and latent is None else None
+        self.spectrum: Spectrum | None = None
+        if whitening and latent is None:
+            self.spectrum = Spectrum(length, channels.temporal, whole=completion > 0)
         self.velocity = VelocityTransformer(
+            length=length,
             channels=self.flowing,
             static=self.static_width,
             context=width(channels.condition),
@@ -134,6 +140,7 @@ class FlowMatching(TorchGenerator):
             layers=layers,
             heads=heads,
             expansion=expansion,
+            levels=levels,
         )
         rng = torch.Generator().manual_seed(seed)
         self.velocity.reset_parameters(rng)
@@ -291,8 +298,8 @@ class FlowMatching(TorchGenerator):
     def slopes(self, x: Tensor, static: Tensor, time: Tensor, *told: Any) -> tuple[Tensor, Tensor]:
         """Velocities of what flows; arguments and shapes are those of `VelocityTransformer`.
 
-        The network adds to those of Gaussian windows; of windows of which cells are given, which begin
-        elsewhere (`completion.beginning`), it says all.
+        The network adds to those of Gaussian windows, where they are known; of windows of which cells are
+        given, which begin elsewhere (`completion.beginning`), it says all.
         """
         slopes, static = self.velocity(self.white(x), static, time, *told)
         if self.spectrum is None:

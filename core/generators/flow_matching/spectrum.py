@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from core.networks.levels import cosines
 from core.prepare.channels.layout import Block, spans, width
 
 FLOOR = 1e-3
 """Least standard deviation of a direction, that of a channel over all steps being 1."""
+MOST_NUMBERS = 2048
+"""Numbers of a window whose moments are kept whole, at most: the work with them grows with their cube."""
 
 
 class Spectrum(nn.Module):
@@ -29,20 +31,26 @@ class Spectrum(nn.Module):
     eigenvalues between `FLOOR` and 1. Before `fit`, and for channels that are discrete or may be missing, it is
     the identity.
 
-    Of Gaussian windows the moments say everything, the velocity too (`gaussian`); the network learns what to
-    add to it.
+    Were windows Gaussian, the moments would say everything, the velocity too: of small movements that is where
+    the network begins (`gaussian`), and it learns what to add.
+
+    A window of which cells are known is drawn from its moments as they are, which the DCT only nearly
+    diagonalises: least well at a window's ends, where series are continued.
 
     Args:
         length: Steps of a window.
         blocks: Of the channels, in order.
+        whole: Keep the moments of all numbers of a window, for `like_windows`, if they are no more than
+            `MOST_NUMBERS`.
     """
 
     directions: Tensor
     moved: Tensor
     cosines: Tensor
     free: Tensor
+    root: Tensor
 
-    def __init__(self, length: int, blocks: tuple[Block, ...]) -> None:
+    def __init__(self, length: int, blocks: tuple[Block, ...], whole: bool = False) -> None:
         super().__init__()
         count = width(blocks)
         free = torch.ones(count, dtype=torch.bool)
@@ -50,7 +58,9 @@ class Spectrum(nn.Module):
             free[span.values] = span.block.kind != "continuous" or span.presence is not None
         self.register_buffer("directions", torch.eye(count).repeat(length, 1, 1))
         self.register_buffer("moved", torch.ones(length, count))
-        self.register_buffer("cosines", _cosines(length), persistent=False)
+        self.whole = whole and length * count <= MOST_NUMBERS
+        self.register_buffer("root", torch.eye(length * count) if self.whole else torch.empty(0))
+        self.register_buffer("cosines", cosines(length), persistent=False)
         self.register_buffer("free", free, persistent=False)
 
     @torch.no_grad()
@@ -61,15 +71,24 @@ class Spectrum(nn.Module):
             parts: Each of shape (windows, length, channels), whole windows, standardised.
         """
         chosen = torch.nonzero(~self.free.cpu()).flatten()
-        total, count = torch.zeros(len(self.moved), len(chosen), len(chosen), dtype=torch.float64), 0
-        cosines = self.cosines.double().cpu()
+        steps, channels = len(self.moved), len(chosen)
+        total = torch.zeros(steps, channels, channels, dtype=torch.float64)
+        whole = torch.zeros(2 * (steps * channels * self.whole,), dtype=torch.float64)
+        cosines, count = self.cosines.double().cpu(), 0
         for part in parts:
-            found = torch.einsum("kt,btc->kbc", cosines, part.double()[..., chosen])
+            x = part.double()[..., chosen]
+            found = torch.einsum("kt,btc->kbc", cosines, x)
             total += found.transpose(1, 2) @ found
+            if self.whole:
+                whole += x.flatten(1).T @ x.flatten(1)
             count += len(part)
-        variances, directions = torch.linalg.eigh(total / max(count, 1))
-        self.moved[:, chosen] = variances.clamp(min=FLOOR**2).sqrt().to(self.moved)
+        deviations, directions = _eigen(total / max(count, 1))
+        self.moved[:, chosen] = deviations.to(self.moved)
         self.directions[:, chosen[:, None], chosen] = directions.to(self.directions)
+        if self.whole:
+            deviations, directions = _eigen(whole / max(count, 1))
+            cells = (torch.arange(steps)[:, None] * len(self.free) + chosen).flatten()
+            self.root[cells[:, None], cells] = (directions * deviations @ directions.T).to(self.root)
 
     @property
     def noise(self) -> Tensor:
@@ -85,34 +104,37 @@ class Spectrum(nn.Module):
         return self._scaled(z, self.noise[:, None])
 
     def like_windows(self, z: Tensor) -> Tensor:
-        """Noise that moves just as the windows do, of white noise z, shape (batch, length, channels) kept."""
-        return self._scaled(z, self.moved[:, None])
+        """Noise that moves just as the windows do, of white noise z, shape (batch, length, channels) kept.
+
+        Of a spectrum that keeps moments whole.
+        """
+        return (z.flatten(1) @ self.root).view_as(z)
 
     def gaussian(self, x: Tensor, time: Tensor) -> Tensor:
-        """The velocity E[x_1 - x_0 | x_t] of Gaussian windows of these moments, shape of `x` kept.
+        """The velocity E[x_1 - x_0 | x_t] of what moves no more than noise may, were it Gaussian; else 0.
 
-        In a direction where windows have the deviation s and noise n it is
+        Windows and noise have the same moments there, so it is, in every such direction,
 
-            (t s^2 - (1 - t) n^2) / ((1 - t)^2 n^2 + t^2 s^2) x_t;
+            (2 t - 1) / ((1 - t)^2 + t^2) x_t.
 
-        of channels that are left alone nothing.
+        What moves more, and channels that are left alone, are the network's: how levels lie is far from
+        Gaussian, and a path that begins as if it were must be bent back within a short time.
 
         Args:
             x: x_t, shape (batch, length, channels).
             time: t, shape (batch,), or (1,) for all.
+
+        Returns:
+            Shape of `x`.
         """
-        t = time[None, :, None]
-        windows, noise = (deviation.square()[:, None] for deviation in (self.moved, self.noise))
-        gain = (t * windows - (1 - t) * noise) / ((1 - t).square() * noise + t.square() * windows)
-        return self._scaled(x, gain.masked_fill(self.free, 0))
+        still = (self.moved <= 1) & ~self.free
+        gain = (2 * time - 1) / ((1 - time).square() + time.square())
+        return gain[:, None, None] * self._scaled(x, still[:, None].to(x.dtype))
 
     def covariance(self) -> Tensor:
-        """Of `like_windows`, step by step, shape (length channels, length channels), float64."""
-        cosines, directions = self.cosines.double(), self.directions.double()
-        square = (directions * self.moved.double().square()[:, None]) @ directions.transpose(1, 2)
-        whole = torch.einsum("kt,kcd,ks->tcsd", cosines, square, cosines)
-        size = whole.shape[0] * whole.shape[1]
-        return whole.reshape(size, size)
+        """Of `like_windows`, shape (length channels, length channels), float64."""
+        root = self.root.double()
+        return root @ root
 
     def _scaled(self, x: Tensor, scale: Tensor) -> Tensor:
         """Along each direction by `scale`, shape (length, batch or 1, channels)."""
@@ -120,9 +142,7 @@ class Spectrum(nn.Module):
         return self.cosines.T @ ((found * scale) @ self.directions.transpose(1, 2)).transpose(0, 1)
 
 
-def _cosines(length: int) -> Tensor:
-    """The orthonormal DCT-II, shape (frequencies, steps)."""
-    steps = torch.arange(length, dtype=torch.float64)
-    waves = torch.cos(math.pi / length * steps[:, None] * (steps + 0.5)) * math.sqrt(2 / length)
-    waves[0] = 1 / math.sqrt(length)
-    return waves.float()
+def _eigen(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Deviations, `FLOOR` at least, and directions of symmetric matrices, shapes (..., n) and (..., n, n)."""
+    variances, directions = torch.linalg.eigh(moments)
+    return variances.clamp(min=FLOOR**2).sqrt(), directions

@@ -23,8 +23,8 @@ from core.training.batches import Batch
 if TYPE_CHECKING:
     from core.generators.flow_matching.model import FlowMatching
 
-_TIME_MEAN, _TIME_SPREAD = 0.5, 1.2
-"""Of the logit of the times: later ones than the usual 0 and 1, for what is sharp in how levels lie."""
+_TIME_SPREAD = 1.2
+"""Of the logit of the times: a little more than the usual 1, for what is sharp in how levels lie."""
 _EMBEDDED = 10_000
 """Windows, evenly spaced, that the latents' scales are learnt from."""
 _AT_ONCE = 1000
@@ -70,7 +70,7 @@ class FlowMatchingTraining(NetworkTraining):
             self.autoencoder.freeze()
         batch = self.batches.draw()
         noise = self.noise()
-        time = (_TIME_MEAN + _TIME_SPREAD * self.normal(len(batch))).sigmoid()
+        time = (_TIME_SPREAD * self.normal(len(batch))).sigmoid()
         known = self.uniform(len(batch)) >= float(self.model.options["condition_dropout"])
         given = None
         if self.patterns:
