@@ -180,10 +180,11 @@ class FlowMatchingConfig(Section):
         default=4, ge=1, le=16, description="Width of a block's dense layer, in multiples of `hidden`."
     )
     levels: int = Field(
-        default=256,
+        default=8,
         ge=0,
-        le=4096,
-        description="Width of a dense network beside the transformer, on the windows' levels alone; 0: none.",
+        le=256,
+        description="Width of a dense network beside the transformer, on the windows' levels alone, in "
+        "multiples of the numbers of a step; 0: none.",
     )
     solver: Literal["fitted", "adams", "heun", "euler"] = Field(
         default="fitted",

@@ -27,7 +27,7 @@ BLOCKS = (
 
 
 def made(channels: Channels | None = None, length: int = 4, **options: object) -> FlowMatching:
-    small = {"hidden": 8, "layers": 1, "heads": 2, "expansion": 2, "levels": 8, "completion": 0.25}
+    small = {"hidden": 8, "layers": 1, "heads": 2, "expansion": 2, "levels": 2, "completion": 0.25}
     return FlowMatching(length=length, channels=channels or Channels.continuous(2), seed=1, **(small | options))  # type: ignore[arg-type]
 
 

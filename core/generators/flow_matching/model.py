@@ -50,7 +50,8 @@ class FlowMatching(TorchGenerator):
         layers: Blocks of the transformer.
         heads: Of its attention.
         expansion: Width of a block's dense layer, in multiples of `hidden`.
-        levels: Width of a dense network beside the transformer, on the windows' levels alone; 0: there is none.
+        levels: Width of a dense network beside the transformer, on the windows' levels alone, in multiples of
+            the numbers that flow; 0: there is none.
         solver: `fitted` (to this generator, when it is trained), `adams` (Adams-Bashforth, two steps) and
             `euler` ask the network once a step, `heun` twice.
         sampling_steps: From noise to window.
@@ -85,7 +86,7 @@ class FlowMatching(TorchGenerator):
         layers: int = 2,
         heads: int = 4,
         expansion: int = 4,
-        levels: int = 256,
+        levels: int = 8,
         solver: Solver = "fitted",
         sampling_steps: int = 6,
         whitening: bool = True,
@@ -140,7 +141,7 @@ class FlowMatching(TorchGenerator):
             layers=layers,
             heads=heads,
             expansion=expansion,
-            levels=levels,
+            levels=levels * self.flowing,
         )
         rng = torch.Generator().manual_seed(seed)
         self.velocity.reset_parameters(rng)
@@ -295,18 +296,26 @@ class FlowMatching(TorchGenerator):
         x, static = self.parts(state)
         return torch.cat([self.coloured(x).flatten(1), static], dim=1)
 
-    def slopes(self, x: Tensor, static: Tensor, time: Tensor, *told: Any) -> tuple[Tensor, Tensor]:
-        """Velocities of what flows; arguments and shapes are those of `VelocityTransformer`.
+    def slopes(
+        self,
+        x: Tensor,
+        static: Tensor,
+        time: Tensor,
+        context: Tensor,
+        known: Tensor | None = None,
+        rows: Tensor | None = None,
+        given: Given | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Velocities of what flows; arguments and shapes are those of `VelocityTransformer.forward`.
 
         The network adds to those of Gaussian windows, where they are known; of windows of which cells are
         given, which begin elsewhere (`completion.beginning`), it says all.
         """
-        slopes, static = self.velocity(self.white(x), static, time, *told)
+        slopes, static = self.velocity(self.white(x), static, time, context, known, rows, given)
         if self.spectrum is None:
             return slopes, static
         gaussian = self.spectrum.gaussian(x, time)
-        given = told[-1] if told else None
-        if isinstance(given, Given):
+        if given is not None:
             gaussian = gaussian.masked_fill(given.there.flatten(1).any(dim=1)[:, None, None], 0)
         return self.coloured(slopes) + gaussian, static
 
