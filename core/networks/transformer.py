@@ -47,21 +47,21 @@ class Rotation:
     Products of queries and keys then depend on how far two steps are apart, not on where they are.
     """
 
-    cos: Tensor
-    """Shape (steps, width)."""
-    sin: Tensor
+    turns: Tensor
+    """Complex, shape (steps, width / 2)."""
 
     @classmethod
     def of(cls, steps: int, width: int, device: torch.device) -> Rotation:
         """For a head of `width` channels, an even number."""
         rates = _LONGEST_PERIOD ** (-torch.arange(0, width, 2, device=device) / width)
-        angles = torch.arange(steps, device=device)[:, None] * rates.repeat(2)
-        return cls(angles.cos(), angles.sin())
+        angles = torch.arange(steps, device=device)[:, None] * rates
+        return cls(torch.polar(torch.ones_like(angles), angles))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shape (..., steps, width), kept."""
-        even, odd = x.chunk(2, dim=-1)
-        return torch.addcmul(x * self.cos, torch.cat([-odd, even], dim=-1), self.sin)
+        pairs = x.float().view(*x.shape[:-1], -1, 2)  # 16 bits make no complex number
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * self.turns)
+        return turned.flatten(-2).to(x.dtype)
 
 
 class TransformerBlock(nn.Module):

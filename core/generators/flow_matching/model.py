@@ -314,10 +314,8 @@ class FlowMatching(TorchGenerator):
         slopes, static = self.velocity(self.white(x), static, time, context, known, rows, given)
         if self.spectrum is None:
             return slopes, static
-        gaussian = self.spectrum.gaussian(x, time)
-        if given is not None:
-            gaussian = gaussian.masked_fill(given.there.flatten(1).any(dim=1)[:, None, None], 0)
-        return self.coloured(slopes) + gaussian, static
+        alone = None if given is None else given.there.flatten(1).any(dim=1)
+        return self.spectrum.velocity(slopes, x, time, alone), static
 
     def parts(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Steps, shape (batch, length, numbers that flow), and static values, of states (batch, numbers)."""

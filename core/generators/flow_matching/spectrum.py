@@ -32,7 +32,7 @@ class Spectrum(nn.Module):
     the identity.
 
     Were windows Gaussian, the moments would say everything, the velocity too: of small movements that is where
-    the network begins (`gaussian`), and it learns what to add.
+    the network begins (`velocity`), and it learns what to add.
 
     A window of which cells are known is drawn from its moments as they are, which the DCT only nearly
     diagonalises: least well at a window's ends, where series are continued.
@@ -110,26 +110,29 @@ class Spectrum(nn.Module):
         """
         return (z.flatten(1) @ self.root).view_as(z)
 
-    def gaussian(self, x: Tensor, time: Tensor) -> Tensor:
-        """The velocity E[x_1 - x_0 | x_t] of what moves no more than noise may, were it Gaussian; else 0.
+    def velocity(self, slopes: Tensor, x: Tensor, time: Tensor, alone: Tensor | None = None) -> Tensor:
+        """`coloured` slopes and, of what moves no more than noise may, E[x_1 - x_0 | x_t] were it Gaussian.
 
         Windows and noise have the same moments there, so it is, in every such direction,
 
             (2 t - 1) / ((1 - t)^2 + t^2) x_t.
 
-        What moves more, and channels that are left alone, are the network's: how levels lie is far from
+        Of what moves more, and of channels that are left alone, nothing is added: how levels lie is far from
         Gaussian, and a path that begins as if it were must be bent back within a short time.
 
         Args:
-            x: x_t, shape (batch, length, channels).
+            slopes: White, shape (batch, length, channels).
+            x: x_t, of the same shape.
             time: t, shape (batch,), or (1,) for all.
-
-        Returns:
-            Shape of `x`.
+            alone: Shape (batch,): True for windows to whose slopes nothing is added.
         """
-        still = (self.moved <= 1) & ~self.free
         gain = (2 * time - 1) / ((1 - time).square() + time.square())
-        return gain[:, None, None] * self._scaled(x, still[:, None].to(x.dtype))
+        if alone is not None:
+            gain = gain.expand(len(x)).masked_fill(alone, 0)
+        still = ((self.moved <= 1) & ~self.free).to(x.dtype)
+        return self._back(
+            self._along(slopes) * self.noise[:, None] + self._along(x * gain[:, None, None]) * still[:, None]
+        )
 
     def covariance(self) -> Tensor:
         """Of `like_windows`, shape (length channels, length channels), float64."""
@@ -138,8 +141,15 @@ class Spectrum(nn.Module):
 
     def _scaled(self, x: Tensor, scale: Tensor) -> Tensor:
         """Along each direction by `scale`, shape (length, batch or 1, channels)."""
-        found = (self.cosines @ x).transpose(0, 1) @ self.directions
-        return self.cosines.T @ ((found * scale) @ self.directions.transpose(1, 2)).transpose(0, 1)
+        return self._back(self._along(x) * scale)
+
+    def _along(self, x: Tensor) -> Tensor:
+        """Of x, shape (batch, length, channels), along each direction, shape (length, batch, channels)."""
+        return (self.cosines @ x).transpose(0, 1) @ self.directions
+
+    def _back(self, found: Tensor) -> Tensor:
+        """The inverse of `_along`."""
+        return self.cosines.T @ (found @ self.directions.transpose(1, 2)).transpose(0, 1)
 
 
 def _eigen(moments: Tensor) -> tuple[Tensor, Tensor]:
