@@ -48,10 +48,6 @@ def trained() -> GeneratorBundle:
     return GeneratorBundle(model.eval(), SeriesInfo("made-up", LAYOUT, None, "x"))
 
 
-@pytest.mark.xfail(
-    reason="the DCT does not diagonalise the moments of a window, most of all at its ends, and the network is "
-    "told no step's place: steps at the ends vary too much, which is handed on from window to window",
-)
 @pytest.mark.slow
 def test_a_network_continues_a_process_as_the_process_does(trained: GeneratorBundle, tmp_path: Path) -> None:
     """Variance and autocorrelations of 20,000 steps, in four series, within four Monte-Carlo errors."""
