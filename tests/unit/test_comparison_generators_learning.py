@@ -21,7 +21,7 @@ LENGTH = 8
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "rcgan": ({"hidden": 16, "layers": 1}, {"learning_rate": 5e-3}, 400),
     "crnngan": ({"hidden": 16, "layers": 1, "pretraining": 0.1}, {"learning_rate": 5e-3}, 300),
-    "tforcing": ({"hidden": 16, "layers": 1, "components": 3}, {"learning_rate": 1e-2}, 250),
+    "tforcing": ({"hidden": 16, "layers": 1, "components": 3}, {"learning_rate": 1e-2}, 400),
     "pforcing": ({"hidden": 16, "layers": 1, "components": 3}, {"learning_rate": 5e-3}, 250),
     "wavenet": ({"residual": 8, "skip": 16, "stacks": 1, "components": 3}, {"learning_rate": 1e-2}, 600),
     "wavegan": (

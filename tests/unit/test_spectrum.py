@@ -114,5 +114,6 @@ def test_gaussian_velocities_know_nothing_of_other_columns() -> None:
     spectrum, x = fitted(blocks, walks(500)[..., :2]), walks(100)[..., :2]
     times = torch.linspace(0, 1, 100)
     assert (gaussian(spectrum, x, times)[..., 1] == 0).all()
+    assert (gaussian(Spectrum(LENGTH, blocks), x, times) == 0).all()  # before it learnt anything
     one = gaussian(spectrum, x[40:41], times[40:41])
     torch.testing.assert_close(gaussian(spectrum, x, times)[40:41], one, atol=1e-4, rtol=1e-4)

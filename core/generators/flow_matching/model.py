@@ -311,6 +311,8 @@ class FlowMatching(TorchGenerator):
         The network adds to those of Gaussian windows, where they are known; of windows of which cells are
         given, which begin elsewhere (`completion.beginning`), it says all.
         """
+        if rows is not None:
+            x = x * rows[..., None]  # the spectrum's transforms go over all steps
         slopes, static = self.velocity(self.white(x), static, time, context, known, rows, given)
         if self.spectrum is None:
             return slopes, static

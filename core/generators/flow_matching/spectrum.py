@@ -111,7 +111,7 @@ class Spectrum(nn.Module):
         return (z.flatten(1) @ self.root).view_as(z)
 
     def velocity(self, slopes: Tensor, x: Tensor, time: Tensor, alone: Tensor | None = None) -> Tensor:
-        """`coloured` slopes and, of what moves no more than noise may, E[x_1 - x_0 | x_t] were it Gaussian.
+        """`coloured` slopes and, of what moves less than noise may, E[x_1 - x_0 | x_t] were it Gaussian.
 
         Windows and noise have the same moments there, so it is, in every such direction,
 
@@ -129,7 +129,7 @@ class Spectrum(nn.Module):
         gain = (2 * time - 1) / ((1 - time).square() + time.square())
         if alone is not None:
             gain = gain.expand(len(x)).masked_fill(alone, 0)
-        still = ((self.moved <= 1) & ~self.free).to(x.dtype)
+        still = ((self.moved < 1) & ~self.free).to(x.dtype)
         return self._back(
             self._along(slopes) * self.noise[:, None] + self._along(x * gain[:, None, None]) * still[:, None]
         )
