@@ -90,10 +90,10 @@ def test_gaussian_velocities_carry_small_noise_to_windows_with_the_same_moments(
     """And leave what moves more than noise may, of which they know nothing, where it is."""
     x = walks(2000)
     spectrum = fitted(NUMBERS, x)
-    noise = spectrum.coloured(torch.randn(20_000, LENGTH, 3, generator=torch.Generator().manual_seed(1)))
-    end = follow(lambda state, time: gaussian(spectrum, state, torch.tensor([time])), noise, "heun", 100)
+    noise = spectrum.coloured(torch.randn(5000, LENGTH, 3, generator=torch.Generator().manual_seed(1)))
+    end = follow(lambda state, time: gaussian(spectrum, state, torch.tensor([time])), noise, "heun", 50)
     ours, theirs = (torch.linalg.eigvalsh(moments(each)) for each in (end, x))
-    torch.testing.assert_close(ours, theirs.clamp(max=1), atol=1e-5, rtol=0.08)  # of 20,000 squares
+    torch.testing.assert_close(ours, theirs.clamp(max=1), atol=1e-5, rtol=0.08)  # of 5000 squares
 
 
 def test_gaussian_velocities_are_expectations_given_the_point_on_the_way() -> None:

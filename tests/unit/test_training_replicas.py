@@ -280,7 +280,9 @@ def test_where_every_look_tripped_a_guard_the_nearest_is_kept(tmp_path: Path) ->
     assert all(torch.equal(weights[name], weight) for name, weight in training.model.state_dict().items())
 
 
-@pytest.mark.parametrize("after", [7, 23, 55, 61])
+@pytest.mark.parametrize(
+    "after", [pytest.param(7, marks=pytest.mark.slow), 23, pytest.param(55, marks=pytest.mark.slow), 61]
+)
 def test_replicas_resume_exactly(after: int, tmp_path: Path) -> None:
     options = {**MANY, **OFTEN, "ema": 0.9, "gradients": {"clip_norm": 1.0}}
     expected, result = run(tmp_path / "whole", options)
