@@ -23,7 +23,7 @@ from core.evaluation.judges.holdout import HeldOut, HoldOutJudging
 from core.evaluation.judges.paper import Array32, PaperJudges, constant_error, judged
 from core.evaluation.judges.paper_scores import Progress
 from core.evaluation.judges.scores import Score, chance_floor
-from core.evaluation.judges.splits import Index, Parts, Split, divided, halves_by_blocks
+from core.evaluation.judges.splits import Parts, Split, divided, divided_alike, halves_alike, random_parts
 from core.evaluation.options import JudgingOptions
 from core.evaluation.privacy import measure_privacy
 from core.evaluation.report.figures import interactive_figures
@@ -178,13 +178,15 @@ class _Evaluation:
     def _stronger(self) -> list[dict[str, Any]]:
         real, synthetic = self.scaled
         count, seed = self.options.stronger_repetitions, self.options.seed
-        drawn = divided(len(synthetic), self.subject.synthetic_starts, real.shape[1], count, seed)
-        parts = self._divided(np.arange(len(real)), count)
+        parts, starts = self._divided(count), self.subject.synthetic_starts
+        if starts is not None:
+            drawn = divided(len(synthetic), starts, real.shape[1], count, seed)
+        elif self.subject.starts is not None:
+            drawn = divided_alike(synthetic, real, parts, seed)
+        else:
+            drawn = random_parts(len(synthetic), count, np.random.default_rng(seed))
         splits = [Split(*one, *other) for one, other in zip(parts, drawn, strict=True)]
-        references: dict[str, Score] = {}
-        if self.options.references:
-            ((one,), (other,)) = (self._divided(half, 1) for half in self._halves())
-            references = self._judge(real, real, [Split(*one, *other)])
+        references = self._references(parts[0])
         return [
             {"name": kind, "title": TITLES[kind]}
             | _against_luck(score, splits[0])
@@ -192,26 +194,21 @@ class _Evaluation:
             for kind, score in self._judge(real, synthetic, splits).items()
         ]
 
-    def _divided(self, windows: Index, count: int) -> list[Parts]:
+    def _divided(self, count: int) -> list[Parts]:
         """Real windows to train on and to test on, which share no row where it is known which windows do.
 
         A judge that has nearly seen what it is tested on knows the series, not what tells real from synthetic.
         """
-        starts = self.subject.starts
-        known = None if starts is None else starts[windows]
-        parts = divided(len(windows), known, self.real.shape[1], count, self.options.seed)
-        return [(windows[train], windows[test]) for train, test in parts]
+        return divided(len(self.real), self.subject.starts, self.real.shape[1], count, self.options.seed)
 
-    def _halves(self) -> Parts:
-        """Likewise two halves of the real windows."""
-        starts, seed = self.subject.starts, self.options.seed
-        if starts is not None:
-            try:
-                return halves_by_blocks(starts, self.real.shape[1], seed)
-            except DataError as reason:
-                logger.warning("%s: they are halved at random", reason)
-        first, second = np.array_split(np.random.default_rng(seed).permutation(len(self.real)), 2)
-        return first, second
+    def _references(self, parts: Parts) -> dict[str, Score]:
+        """One half of the real windows against the other, by the first of the judges' divisions."""
+        if not self.options.references:
+            return {}
+        if min(map(len, parts)) < 2:
+            logger.warning("no real halves beside the stronger judges: a part of the real windows has only one")
+            return {}
+        return self._judge(self.scaled[0], self.scaled[0], [halves_alike(parts, self.options.seed)])
 
     def _judge(self, real: Array32, fake: Array32, splits: Sequence[Split]) -> dict[str, Score]:
         kinds = self.options.stronger_judges
@@ -220,7 +217,7 @@ class _Evaluation:
     def _forecasters(self) -> list[dict[str, Any]]:
         """Trained on synthetic windows and on a part of the real ones, tested on the rest of these."""
         real, synthetic = self.scaled
-        ((train, test),) = self._divided(np.arange(len(real)), 1)
+        ((train, test),) = self._divided(1)
         if min(len(train), len(test)) < _FEWEST_FORECAST:
             logger.warning("no stronger forecasters: %d real windows are too few to divide", len(real))
             return []

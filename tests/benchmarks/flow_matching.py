@@ -8,9 +8,9 @@ Each variant is the section `model` of the configuration with some options (`VAR
 section `training` is that of the preset `best` with `--iterations`. Windows are every window of the numeric
 columns, scaled to [0, 1] by the whole series as in the literature; at most `--judged` of each kind, drawn at
 random, are judged. Seconds of training and of drawing are wall time on one CPU thread, or on the GPU that
-`--device` or TIMELOOM_DEVICE names; judges run on the CPU. The stronger judges are tested on windows that share
-no row with those that they learnt from. The row `real` is one half of the real windows against the other, which
-share no row.
+`--device` or TIMELOOM_DEVICE names; judges run on the CPU. The stronger judges are tested on real windows that
+share no row with those that they learnt from, and on made windows that are nearest to those. The row `real` is
+one half of the real windows, drawn at random, in the place of made ones, against the other half.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from core.evaluation.distances.context_fid import frechet_distance, gaussian
 from core.evaluation.distances.ts2vec import train_ts2vec
 from core.evaluation.judges.classifiers import KINDS, stronger_judges
 from core.evaluation.judges.paper_scores import discriminative_score, predictive_score
-from core.evaluation.judges.splits import Parts, Split, divided, halves_by_blocks
+from core.evaluation.judges.splits import Split, divided, divided_alike
 from core.generators.registry import new_generator
 from core.networks.threads import one_thread
 from core.prepare.channels.layout import Channels
@@ -198,20 +198,14 @@ class Judge:
 
     def rows(self, name: str, seed: Any, made: Array, seconds: Sequence[str]) -> str:
         """Scores of what was made."""
-        count = self.options.repetitions
-        real = divided(len(self.real), self.starts, self.options.length, count, seed=0)
-        fake = divided(len(made), None, self.options.length, count, seed=0)
-        return self.row(name, seed, (self.real, made), (real, fake), seconds)
+        return self.row(name, seed, (self.real, made), self.starts, seconds)
 
     def halves(self) -> str:
-        """Scores of real windows against others, as many as there are."""
+        """Scores of real windows in the place of made ones, against others of the same times."""
         starts, values = self.both
-        half, other = halves_by_blocks(starts, self.options.length, seed=0)
-        splits = [
-            divided(len(part), starts[part], self.options.length, self.options.repetitions, seed=0)
-            for part in (half, other)
-        ]
-        return self.row("real", "", (values[half], values[other]), (splits[0], splits[1]), ("", ""))
+        halves = np.array_split(np.random.default_rng(0).permutation(len(values)), 2)
+        half, other = (np.sort(part) for part in halves)
+        return self.row("real", "", (values[half], values[other]), starts[half], ("", ""))
 
     def head(self) -> str:
         """The table's first lines."""
@@ -224,14 +218,16 @@ class Judge:
         name: str,
         seed: Any,
         sets: tuple[Array, Array],
-        parts: tuple[list[Parts], list[Parts]],
+        starts: NDArray[np.int64],
         seconds: Sequence[str],
     ) -> str:
-        """A line of the table: the second set against the first."""
-        count = self.options.judges
+        """A line of the table: the second set against the first, whose first rows are given."""
+        count, repetitions = self.options.judges, self.options.repetitions
+        parts = divided(len(sets[0]), starts, self.options.length, repetitions, seed=0)
+        others = divided_alike(sets[1], sets[0], parts, seed=0)
+        splits = [Split(*one, *other) for one, other in zip(parts, others, strict=True)]
         told = discriminative_score(*sets, judges=count, seed=0)
         foretold = predictive_score(*sets, judges=count, seed=0)
-        splits = [Split(*one, *other) for one, other in zip(*parts, strict=True)]
         stronger = stronger_judges(*sets, splits, kinds=self.options.stronger, seed=0)
         cells = [name, str(seed)]
         cells += [f"{told.mean:.3f} +/- {told.std:.3f}", f"{foretold.mean:.4f} +/- {foretold.std:.4f}"]

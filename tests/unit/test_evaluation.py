@@ -177,25 +177,23 @@ def test_forecasters_of_real_windows_are_tested_on_others(tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_judges_do_not_know_the_series_by_heart():
     """Fresh windows of the real ones' law are not told from them, unless judges saw the real rows before."""
     real = autoregression(500, 0)
     fresh = np.concatenate([autoregression(12, seed) for seed in range(1, 400)])
-    options = replace(QUICK, stronger_judges=("cnn",), stronger_repetitions=1)
+    options = replace(QUICK, stronger_judges=("cnn",), stronger_repetitions=3)
     known, unknown = (
         evaluate_windows(Subject(real, fresh, ("a", "b"), starts), None, options)["judge_cnn"]
         for starts in (np.arange(len(real)), None)
     )
-    assert known < 0.15 < unknown - 0.05
+    assert known < 0.2 < unknown - 0.1
 
-    cut = autoregression(500, 999)  # windows of another tool may overlap, too
-    known, unknown = (
-        evaluate_windows(
-            Subject(real, cut, ("a", "b"), np.arange(len(real)), synthetic_starts=starts), None, options
-        )["judge_cnn"]
-        for starts in (np.arange(len(cut)), None)
-    )
-    assert known < 0.15 < unknown
+    # Windows of another tool may overlap, too: they are divided by their rows, or like the windows near them.
+    cut = autoregression(500, 999)
+    for cut_starts in (np.arange(len(cut)), None):
+        subject = Subject(real, cut, ("a", "b"), np.arange(len(real)), synthetic_starts=cut_starts)
+        assert evaluate_windows(subject, None, options)["judge_cnn"] < 0.2
 
 
 def test_wrong_options_are_refused():
@@ -259,7 +257,9 @@ def everything(tmp_path_factory):
             pd.DataFrame({"window": 0, "step": np.arange(12), "a": windows[0, :, 0], "b": windows[0, :, 1]})
             for windows in (learnt, synthetic)
         )
-        subject = Subject(learnt, synthetic, ("a", "b"), starts, held_out, frames, rules)
+        subject = Subject(
+            learnt, synthetic, ("a", "b"), starts, held_out=held_out, frames=frames, expectations=rules
+        )
         summary = evaluate_windows(subject, out, options)
         found[name] = summary, json.loads((out / "scores.json").read_text()), out
     return found

@@ -4,12 +4,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsClassifier
 
 from core.errors import DataError
 from core.evaluation.judges.holdout import HoldOutJudging, hold_out_windows
 from core.evaluation.judges.paper import PaperJudges
 from core.evaluation.judges.paper_scores import discriminative_score
-from core.evaluation.judges.splits import Split, block_splits, halves_by_blocks, random_splits
+from core.evaluation.judges.splits import (
+    Split,
+    block_splits,
+    divided_alike,
+    halves_alike,
+    halves_by_blocks,
+    random_parts,
+    random_splits,
+)
 from core.prepare.holdout import parts_by_time
 
 STEPS = 8
@@ -52,6 +61,65 @@ def test_too_few_rows_are_not_split():
         block_splits(np.arange(5), STEPS, 1, 0)
     with pytest.raises(DataError, match="cannot be halved"):
         halves_by_blocks(np.arange(5), STEPS, 0)
+
+
+def walk(rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, 2)).cumsum(axis=0)
+
+
+def test_a_copy_is_divided_as_the_window_that_it_is_of():
+    real = windows_of(walk(600, 0))
+    parts = block_splits(np.arange(len(real)), STEPS, 3, seed=0)
+    order = np.random.default_rng(1).permutation(len(real))
+    for (train, test), (alike, tested) in zip(parts, divided_alike(real[order], real, parts, 0), strict=True):
+        assert sorted(order[alike]) == sorted(train)
+        assert sorted(order[tested]) == sorted(test)
+
+
+def nearest_judge(real: np.ndarray, fake: np.ndarray, split: Split) -> float:
+    """Balanced accuracy of a judge that says what the nearest window that it learnt is."""
+    learnt, kinds = [real[split.train_real], fake[split.train_fake]], (0, 1)
+    labels = np.repeat(kinds, [len(part) for part in learnt])
+    judge = KNeighborsClassifier(1).fit(np.concatenate(learnt).reshape(len(labels), -1), labels)
+    tests = (real[split.test_real], fake[split.test_fake])
+    right = [(judge.predict(x.reshape(len(x), -1)) == k).mean() for x, k in zip(tests, kinds, strict=True)]
+    return float(np.mean(right))
+
+
+def test_a_perfect_generators_windows_are_a_guess_to_a_judge_that_knows_the_stretches():
+    """Every second window of a series is as good a generator as there can be. Divided at random it is found out
+    the wrong way round: where real windows are tested, only the generator's were learnt."""
+    windows = windows_of(walk(6000, 0))
+    real, fake, starts = windows[::2], windows[1::2], np.arange(0, len(windows), 2)
+    parts = block_splits(starts, STEPS, 5, seed=0)
+
+    def judged(others: list) -> float:
+        return float(
+            np.mean([nearest_judge(real, fake, Split(*a, *b)) for a, b in zip(parts, others, strict=True)])
+        )
+
+    assert judged(divided_alike(fake, real, parts, 0)) == pytest.approx(0.5, abs=0.05)
+    assert judged(random_parts(len(fake), 5, np.random.default_rng(0))) < 0.4
+    assert np.mean([nearest_judge(real, real, halves_alike(part, 0)) for part in parts]) == pytest.approx(
+        0.5, abs=0.05
+    )
+
+
+def test_windows_that_are_near_no_stretch_are_divided_at_random(caplog):
+    real = windows_of(walk(600, 0))
+    parts = block_splits(np.arange(len(real)), STEPS, 2, seed=0)
+    with caplog.at_level("WARNING"):
+        drawn = divided_alike(np.repeat(real[parts[0][0][:1]], 50, axis=0), real, parts, 0)
+    assert "divided at random" in caplog.text
+    for train, test in drawn:
+        assert (len(train), len(test)) == (40, 10)
+        assert sorted([*train, *test]) == list(range(50))
+
+
+def test_halves_of_parts_are_all_of_them():
+    split = halves_alike((np.arange(9), np.arange(20, 24)), seed=0)
+    assert sorted([*split.train_real, *split.train_fake]) == list(range(9))
+    assert sorted([*split.test_real, *split.test_fake]) == list(range(20, 24))
 
 
 def test_random_splits_are_eighty_to_twenty_and_differ():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from core.evaluation.judges.paper import Array32, PaperJudges
-from core.evaluation.judges.splits import Split, block_splits, divided
+from core.evaluation.judges.splits import Split, block_splits, divided, divided_alike
 from core.prepare.holdout import parts_by_time
 
 
@@ -82,9 +82,11 @@ class HoldOutJudging:
         """Of judges of the synthetic windows, and of judges of the training windows in their place.
 
         Held-out windows are divided by time: judges are tested on later ones than they were trained on. The
-        others stand for the time before, of which synthetic windows are drawn at random; training windows are
-        divided at random too, by blocks of rows. (Divided by time, only the latest of them would be tested,
-        which are nearest to the hold-out, and drift would look smaller than it is.)
+        others stand for the time before: training windows are divided at random, by blocks of rows, and
+        synthetic windows as the training windows are that they are nearest to. (Divided by time, only the
+        latest of them would be tested, which are nearest to the hold-out, and drift would look smaller than it
+        is; divided at random, synthetic windows would be tested near to ones that were learnt, and would be
+        easier to know again than training windows are.)
 
         Raises:
             DataError: there are too few windows to divide.
@@ -96,8 +98,11 @@ class HoldOutJudging:
                 "row; hold out more rows"
             )
         length = self.held_out.shape[1]
-        drawn = divided(len(self.synthetic), self.synthetic_starts, length, judges, seed)
         blocks = block_splits(self.training_starts, length, judges, seed)
+        if self.synthetic_starts is None:
+            drawn = divided_alike(self.synthetic, self.training, blocks, seed)
+        else:
+            drawn = divided(len(self.synthetic), self.synthetic_starts, length, judges, seed)
         return {
             "synthetic": [Split(train, test, *parts) for parts in drawn],
             "training": [Split(train, test, *parts) for parts in blocks],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import pairwise_distances_argmin
 
 from core.errors import DataError
 from core.prepare.holdout import TRAIN_SHARE
@@ -19,6 +22,8 @@ Parts = tuple[Index, Index]
 
 _BLOCK_WINDOWS = 4
 _FEWEST_BLOCKS = 10
+_FEWEST_ALIKE = 0.25
+"""Of the windows that a random division puts in a part, at least so many must be in it by their likeness."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,52 @@ def divided(windows: int, starts: Index | None, length: int, count: int, seed: i
         except DataError as reason:
             logger.warning("%s: they are divided at random, into near copies of each other", reason)
     return random_parts(windows, count, np.random.default_rng(seed))
+
+
+def divided_alike(
+    synthetic: NDArray[Any], real: NDArray[Any], parts: Sequence[Parts], seed: int
+) -> list[Parts]:
+    """Synthetic windows divided as the real ones are that they are nearest to.
+
+    Real windows are divided by stretches of time. Synthetic ones divided at random stand in every stretch:
+    where real windows are tested, a judge has then learnt synthetic ones alone, and takes the real ones for
+    synthetic, however good the generator is. Windows of a stretch that is in neither part are in neither.
+
+    Args:
+        synthetic: Shape (M, T, D), in the units of the real ones.
+        real: Shape (N, T, D).
+        parts: Of the real windows; all drawn alike.
+        seed: Fixes which windows are left out so that each part is of the same size every time, and how windows
+            are divided, with a warning, of which too few are near to those of a part.
+    """
+    flat = [np.asarray(windows, dtype=np.float32).reshape(len(windows), -1) for windows in (synthetic, real)]
+    nearest = pairwise_distances_argmin(*flat)
+    drawn = [tuple(np.flatnonzero(np.isin(nearest, part)) for part in pair) for pair in parts]
+    sizes = [min(len(pair[part]) for pair in drawn) for part in (0, 1)]
+    rng = np.random.default_rng(seed)
+    for size, share in zip(sizes, (TRAIN_SHARE, 1 - TRAIN_SHARE), strict=True):
+        if size < max(1, _FEWEST_ALIKE * share * len(synthetic)):
+            logger.warning(
+                "only %d of %d synthetic windows are near the real ones of a part: they are divided at random",
+                *(size, len(synthetic)),
+            )
+            return random_parts(len(synthetic), len(parts), rng)
+    return [
+        (np.sort(rng.permutation(train)[: sizes[0]]), np.sort(rng.permutation(test)[: sizes[1]]))
+        for train, test in drawn
+    ]
+
+
+def halves_alike(parts: Parts, seed: int) -> Split:
+    """Half of the real windows in the place of synthetic ones: each part is halved at random.
+
+    Args:
+        parts: Of the real windows, each of at least two.
+        seed: Fixes which.
+    """
+    rng = np.random.default_rng(seed)
+    (train, others), (test, other_tests) = (np.array_split(rng.permutation(part), 2) for part in parts)
+    return Split(train, test, others, other_tests)
 
 
 def halves_by_blocks(starts: Index, length: int, seed: int) -> Parts:
