@@ -48,6 +48,17 @@ def test_what_moves_little_is_enlarged_and_what_moves_much_is_kept() -> None:
     assert (before > 100).any()
 
 
+def test_errors_count_by_the_root_of_the_noises_deviation_in_their_direction() -> None:
+    """Of coloured noise itself: the mean square of each direction is the fourth root of its variance, but for
+    a factor that makes it 1 on average."""
+    spectrum = fitted(NUMBERS, walks(2000))
+    noise = torch.randn(20_000, LENGTH, 3, generator=torch.Generator().manual_seed(1))
+    squares = torch.linalg.eigvalsh(moments(spectrum.weighed(spectrum.coloured(noise))))
+    weights = torch.linalg.eigvalsh(moments(spectrum.coloured(noise))) ** 0.25
+    torch.testing.assert_close(squares, weights / weights.mean(), atol=1e-4, rtol=0.05)
+    assert abs(float(squares.mean()) - 1) < 0.02
+
+
 def test_coloured_noise_moves_no_more_than_the_windows_do() -> None:
     x = walks(2000)
     noise = torch.randn(20_000, LENGTH, 3, generator=torch.Generator().manual_seed(1))

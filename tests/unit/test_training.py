@@ -125,7 +125,7 @@ def test_a_training_leaves_a_model_curves_and_checkpoints(job: TrainingJob, tmp_
 )
 def test_killed_and_resumed_equals_uninterrupted(job: TrainingJob, tmp_path: Path, phase: str) -> None:
     """SIGKILL in each phase; the retry ends with the same bits, its curve has each step once."""
-    slow = replace(job, training={**TRAINING, f"{phase}_iterations": 400})
+    slow = replace(job, training={**TRAINING, f"{phase}_iterations": 200})
     run_training(slow, tmp_path / "whole")
     killed = tmp_path / "killed"
 

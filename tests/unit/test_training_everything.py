@@ -38,8 +38,12 @@ EVERYTHING: dict[str, Any] = {
     "selection": {"validation": 0.25, "every": 4, "windows": 50},
 }
 ROWS, LENGTH = 200, 8
-MODELS: dict[str, dict[str, Any]] = {"crnngan": {"freezing": 0.0}}
-"""A generator that rests gets too few gradients in so few iterations for the rule to decide."""
+MODELS: dict[str, dict[str, Any]] = {
+    # A generator that rests gets too few gradients in so few iterations for the rule to decide.
+    "crnngan": {"freezing": 0.0},
+    # At each look a solver is fitted to the weights: as quick as it can be.
+    "flow_matching": {"hidden": 16, "layers": 1, "sampling_steps": 2},
+}
 
 
 @pytest.fixture

@@ -154,16 +154,16 @@ def test_replayed_iterations_are_seen_as_eager_ones(case: str) -> None:
     eager.on_device = replayed.on_device = True
     recorder = Imitation(replayed)
     replayed.graphs = Graphs(recorder)
-    assert seen(eager, 30) == seen(replayed, 30)
+    assert seen(eager, 20) == seen(replayed, 20)
     same(eager, replayed)
-    # Three are profiled; a bound that comes up is captured anew; while masks are measured nothing is.
+    # Two of a phase are profiled; a bound that comes up is captured anew; while masks are measured nothing is.
     counts = {name: recorder.calls.count(name) for name in ("warm", "record", "replay")}
     if case == "masked":
         assert counts == {"warm": 9, "record": 3, "replay": counts["replay"]}
-        assert 40 < counts["replay"] < 60
+        assert 10 < counts["replay"] < 30
     else:
         times = 4 if case == "watched" else 3
-        assert counts == {"warm": times * WARM_UP, "record": times, "replay": 81 - times * WARM_UP}
+        assert counts == {"warm": times * WARM_UP, "record": times, "replay": 54 - times * WARM_UP}
 
 
 def test_a_loaded_state_is_captured_anew() -> None:

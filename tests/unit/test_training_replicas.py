@@ -125,7 +125,7 @@ def same_weights(many: TimeGANTraining, alone: list[TimeGANTraining]) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_replica_goes_the_way_of_its_seed_alone(case: str) -> None:
-    """Fed the same batches and noise, 20 iterations of each phase; also what is logged of them."""
+    """Fed the same batches and noise, 10 iterations of each phase; also what is logged of them."""
     make, options, model = CASES[case]
     windows = make()
     many = tiny_training({**MANY, **options}, windows, **model)
@@ -133,8 +133,8 @@ def test_each_replica_goes_the_way_of_its_seed_alone(case: str) -> None:
     shared = Shared(many, alone)
     at_odds = 0
     for index in range(len(many.phases)):
-        for step in range(1, 21):
-            logged = step % 10 == 0
+        for step in range(1, 11):
+            logged = step % 5 == 0
             losses = shared.iterate(index, step, logged=logged, profiled=logged)
             for name, loss in losses[0].items():
                 expected = torch.stack([other[name] for other in losses[1:]]).mean()

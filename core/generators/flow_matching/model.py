@@ -291,6 +291,10 @@ class FlowMatching(TorchGenerator):
         """The inverse of `coloured`."""
         return x if self.spectrum is None else self.spectrum.white(x)
 
+    def weighed(self, error: Tensor) -> Tensor:
+        """Errors of velocities as the loss counts their squares, shape (batch, length, numbers) kept."""
+        return error if self.spectrum is None else self.spectrum.weighed(error)
+
     def coloured_state(self, state: Tensor) -> Tensor:
         """`coloured` of states, shape (batch, numbers) kept; static values stay."""
         x, static = self.parts(state)

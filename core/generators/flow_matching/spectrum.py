@@ -103,6 +103,16 @@ class Spectrum(nn.Module):
         """Coloured x of z, shape (batch, length, channels) kept."""
         return self._scaled(z, self.noise[:, None])
 
+    def weighed(self, x: Tensor) -> Tensor:
+        """Errors as the loss counts their squares, shape (batch, length, channels) kept.
+
+        A white error's square has a weight that is proportional to the root of the noise's deviation in its
+        direction, 1 on average. If all weighed alike, the many directions in which windows hardly move would be
+        nearly all of the loss, and of its gradient's noise; in the columns' own units they would be nothing.
+        """
+        weights = self.noise.sqrt()
+        return self._scaled(x, ((weights / weights.mean()).sqrt() / self.noise)[:, None])
+
     def like_windows(self, z: Tensor) -> Tensor:
         """Noise that moves just as the windows do, of white noise z, shape (batch, length, channels) kept.
 

@@ -92,7 +92,7 @@ class FlowMatchingTraining(NetworkTraining):
         """By name, unweighted: the velocity's, and those that the options ask for beside it.
 
         The velocity's is the mean square of v(x_t, t) - (x_1 - x_0) over the cells to be found, static values
-        included, in units of the noise. Cells that are missing, and those that are given, do not count.
+        included, weighed by the spectrum. Cells that are missing, and those that are given, do not count.
         """
         model = self.model
         ends = (self._flowing(batch), model.static_scales.flowing(batch.static))
@@ -109,7 +109,7 @@ class FlowMatchingTraining(NetworkTraining):
             v - (end - start) if seen is None else (v - (end - start)) * seen
             for v, end, start, seen in zip(found, ends, noise, sought, strict=True)
         ]
-        errors = [model.white(away[0]).square(), away[1].square()]
+        errors = [model.weighed(away[0]).square(), away[1].square()]
         counts = [e.numel() if seen is None else seen.sum() for e, seen in zip(errors, sought, strict=True)]
         losses = {"velocity": torch.stack([error.sum() for error in errors]).sum() / sum(counts)}
         if self.auxiliary.weights:
