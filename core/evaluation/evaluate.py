@@ -23,7 +23,15 @@ from core.evaluation.judges.holdout import HeldOut, HoldOutJudging
 from core.evaluation.judges.paper import Array32, PaperJudges, constant_error, judged
 from core.evaluation.judges.paper_scores import Progress
 from core.evaluation.judges.scores import Score, chance_floor
-from core.evaluation.judges.splits import Parts, Split, divided, divided_alike, halves_alike, random_parts
+from core.evaluation.judges.splits import (
+    Parts,
+    Split,
+    divided,
+    divided_alike,
+    halves_alike,
+    nearest_real,
+    random_parts,
+)
 from core.evaluation.options import JudgingOptions
 from core.evaluation.privacy import measure_privacy
 from core.evaluation.report.figures import interactive_figures
@@ -146,7 +154,8 @@ class _Evaluation:
             *(self.scaled[0], starts, windows, held_out.first, held_out.last),
             *(self.scaled[1], self.subject.synthetic_starts),
         )
-        judging.splits(1, 0)  # refused before anything is judged
+        # Refused before anything is judged.
+        judging.splits(max(self.options.judges, self.options.stronger_repetitions), self.options.seed)
         return judging
 
     def scores(self) -> dict[str, Any]:
@@ -182,7 +191,7 @@ class _Evaluation:
         if starts is not None:
             drawn = divided(len(synthetic), starts, real.shape[1], count, seed)
         elif self.subject.starts is not None:
-            drawn = divided_alike(synthetic, real, parts, seed)
+            drawn = divided_alike(nearest_real(synthetic, real), len(real), parts, seed)
         else:
             drawn = random_parts(len(synthetic), count, np.random.default_rng(seed))
         splits = [Split(*one, *other) for one, other in zip(parts, drawn, strict=True)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from core.catalog import DatasetConfig, TimeConfig
 from core.errors import ConfigError, DataError
 from core.generators.bundle import SeriesInfo
 from core.generators.filling import MOST_CELLS
-from core.prepare.rows.columns import find_time
+from core.prepare.rows.columns import find_time, guess_time
 from core.prepare.time.stamps import read_stamps
 from core.prepare.time.timeline import future_stamps
 from core.sources.digest import table_digest
@@ -77,7 +79,9 @@ class Table:
         future = future_stamps(self.info.time, last, horizon + 1)
         zone = future.tz if last.tz is None else last.tz
         later = future[future > (last if last.tz is not None or zone is None else last.tz_localize(zone))]
-        return pa.chunked_array([*column.chunks, _as(later[:horizon], column.type, self.time)])
+        known = stamps.labels_at(np.arange(len(column)))
+        written = _as(later[:horizon], column, known, self.time)
+        return pa.chunked_array([*column.chunks, written])
 
     def joined(self, made: pd.DataFrame, stamps: pa.ChunkedArray | None, *, draws: int) -> pa.Table:
         """All versions with all columns, in the order of the rows.
@@ -93,9 +97,11 @@ class Table:
             if name == self.time and stamps is not None:
                 columns[name] = pa.chunked_array(stamps.chunks * draws, type=stamps.type)
             elif name in self.aside:
-                columns[name] = pa.array([self.rows[name][0].as_py()] * each * draws, self.rows[name].type)
+                named = self.rows[name].drop_null()
+                one = named[0].as_py() if len(named) else None
+                columns[name] = pa.array([one] * each * draws, self.rows[name].type)
             else:
-                columns[name] = pa.Array.from_pandas(made[name])
+                columns[name] = _in_type(pa.Array.from_pandas(made[name]), self.rows[name].type)
         return pa.table(columns)
 
 
@@ -128,26 +134,55 @@ def read_table(dataset: DatasetConfig, info: SeriesInfo, lake: Path) -> Table:
         raise ConfigError("the data have a column 'draw', as filled rows have: rename it")
     aside = () if dataset.series is None else (dataset.series,)
     for name in aside:
-        if (count := len(rows[name].unique())) > 1:
+        if name not in rows.schema.names:
+            raise ConfigError(f"the data have no column {name!r}, which is to name the series")
+        if (count := len(rows[name].drop_null().unique())) > 1:
             raise DataError(f"column {name!r} names {count:,} series: fill each alone")
-    time = find_time(rows, dataset.time, aside)
+    said = dataset.time.none or dataset.time.column is not None
+    time = find_time(rows, dataset.time, aside) if said else guess_time(rows, dataset.time, aside)
     return Table(rows, time, aside, info, dataset.time, key or table_digest(rows))
 
 
-def _as(stamps: pd.DatetimeIndex, kind: pa.DataType, name: str) -> pa.Array:
-    """Stamps in the type of the column that they go on from.
+def _in_type(cells: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cells in the type of their column, where it holds what was drawn, too."""
+    try:
+        return cells if cells.type == kind else cells.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return cells
+
+
+def _as(stamps: pd.DatetimeIndex, column: pa.ChunkedArray, known: pd.DatetimeIndex, name: str) -> pa.Array:
+    """Stamps in the type of the column that they go on from, text as its own stamps are written.
 
     Raises:
-        ConfigError: of that type they are not written.
+        ConfigError: in that way they cannot be written.
     """
+    kind = column.type
     if pa.types.is_date(kind):
         return pa.array(stamps.date, kind)
     if pa.types.is_timestamp(kind):
         return pa.array(stamps.as_unit("ns")).cast(kind, safe=False)
-    if pa.types.is_string(kind):
-        days = bool((stamps == stamps.normalize()).all())
-        return pa.array([str(stamp.date()) if days else stamp.isoformat() for stamp in stamps], kind)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        texts = column.to_pylist()
+        for write in _WRITTEN:
+            if all(write(stamp) == text for stamp, text in zip(known, texts, strict=True)):
+                return pa.array([write(stamp) for stamp in stamps], kind)
+        raise ConfigError(
+            f"column {name!r} holds time as {texts[-1]!r}, which is not continued: write it as 2024-12-31 or "
+            "2024-12-31T23:59:59"
+        )
     raise ConfigError(
         f"column {name!r} holds time as {kind}, which is not continued: write it as dates or stamps, or leave "
         "it out"
     )
+
+
+_DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d")
+_CLOCKS = (" %H:%M", " %H:%M:%S", "T%H:%M", "T%H:%M:%S", " %H:%M:%S.%f")
+_WRITTEN: tuple[Callable[[pd.Timestamp], str], ...] = (
+    *(partial(pd.Timestamp.strftime, format=day) for day in _DAYS),
+    *(partial(pd.Timestamp.strftime, format=day + clock) for day in _DAYS for clock in _CLOCKS),
+    pd.Timestamp.isoformat,
+    str,
+)
+"""Ways in which stamps are written as text."""

@@ -29,6 +29,8 @@ from core.prepare.channels.transforms import is_differenced
 MOST_CELLS = 20_000_000
 """Cells of all versions of a table, at most: they are in memory, a few times over."""
 
+KEYS = ("draw", "row")
+"""Columns that filled rows have before those of the table."""
 Floats = NDArray[np.float64]
 
 
@@ -50,6 +52,10 @@ def fill(
     """Draw what is empty in a table of one series; see `core.generators.bundle.GeneratorBundle.fill`."""
     model = completing(generator)
     _refuse_numbers(draws, seed, horizon, (len(frame) + horizon) * model.channels.features * draws)
+    if taken := [name for name in KEYS if name in frame.columns]:
+        raise ConfigError(
+            f"the table has a column {taken[0]!r}, as filled rows have one of their own: rename it"
+        )
     known = _Known.of(layout, frame, horizon)
     drawn = _Drawing(model, layout, known, draws, seed)
     drawn.run()
@@ -173,7 +179,9 @@ class _Known:
         )
         check_given(layout.condition, condition)
         own = [not column.level_of for column in layout.static]
-        outside = int(count_outside(layout.temporal, np.nan_to_num(channels, nan=0.5)).sum())
+        outside = _outside(layout.temporal, channels)
+        for columns, constants in ((layout.static, static), (layout.condition, condition)):
+            outside += _outside(columns, _channels(columns, _with_levels(layout, columns, constants, codes)))
         return cls(channels, codes, there, static, condition, first, outside, int(np.isnan(static[own]).sum()))
 
 
@@ -234,6 +242,9 @@ class _Drawing:
         values = np.full((self.draws, length, self.channels.shape[2]), np.nan, dtype=np.float32)
         here = self.channels[:, begin : begin + length]
         values[:, : here.shape[1]] = here
+        for span in (span for span in spans(self.model.channels.temporal) if span.presence is not None):
+            missing = values[..., span.presence] == 0  # known as missing: of its value nothing is
+            values[..., span.values][missing] = np.nan
         return WindowArrays(values, *self._constants(begin), np.full(self.draws, length))
 
     def _constants(self, begin: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -243,7 +254,11 @@ class _Drawing:
         for place, column in enumerate(self.layout.condition):
             if column.level_of:
                 given[:, place] = self._before(column, begin)
-        return static.astype(np.float32), encode(self.layout.condition, given)
+        conditions = encode(self.layout.condition, given)
+        for column, span in zip(self.layout.condition, spans(self.model.channels.condition), strict=True):
+            if column.level_of:  # as learnt, at most: a series may leave the range of its training
+                conditions[:, span.values] = conditions[:, span.values].clip(0, 1)
+        return static.astype(np.float32), conditions
 
     def _levels(self, columns: Sequence[Column], begin: int) -> NDArray[np.float32]:
         """Channels of the level columns, NaN of others; shape (draws, channels)."""
@@ -251,7 +266,7 @@ class _Drawing:
         for place, column in enumerate(columns):
             if column.level_of:
                 codes[:, place] = self._before(column, begin)
-        return _channels(columns, codes)
+        return _channels(columns, codes).clip(0, 1)  # likewise
 
     def _before(self, level: Column, begin: int) -> Floats:
         """Codes of a differenced column in the row before, shape (draws,)."""
@@ -314,6 +329,21 @@ def _channels(columns: Sequence[Column], codes: Floats) -> NDArray[np.float32]:
     for place, span in enumerate(spans([column.block for column in columns])):
         channels[..., span.values][np.isnan(codes[..., place])] = np.nan
     return channels
+
+
+def _with_levels(layout: Layout, columns: Sequence[Column], constants: Floats, codes: Floats) -> Floats:
+    """Codes of static columns or conditions, those of levels in the table's first row."""
+    names = [column.name for column in layout.temporal]
+    found = [
+        codes[0, names.index(column.level_of)] if column.level_of and len(codes) else constant
+        for column, constant in zip(columns, constants, strict=True)
+    ]
+    return np.array(found, dtype=np.float64)
+
+
+def _outside(columns: Sequence[Column], channels: NDArray[np.float32]) -> int:
+    """Cells beyond what was learnt; unknown ones are not."""
+    return int(count_outside(columns, np.nan_to_num(channels)).sum())
 
 
 def _forget(columns: Sequence[Column], channels: NDArray[np.float32]) -> None:

@@ -63,6 +63,8 @@ def cell_codes(column: Column, cells: pd.Series[Any]) -> Floats:
         codes[~empty] = numbers
         logarithmic = column.transform in ("log", "log_difference")
         _refuse(column, cells, ~empty & ~np.isfinite(codes), "is no number")
+        texts = np.array([isinstance(cell, str) for cell in cells], dtype=bool)
+        _refuse(column, cells, texts, "is text, no number: write the column as numbers")
         _refuse(column, cells, ~empty & logarithmic & ~(codes > 0), "has no logarithm")
         plain = Column(column.name, transform="log" if logarithmic else "none")
         return transformed(plain, codes)

@@ -32,7 +32,7 @@ from core.evaluation.distances.context_fid import frechet_distance, gaussian
 from core.evaluation.distances.ts2vec import train_ts2vec
 from core.evaluation.judges.classifiers import KINDS, stronger_judges
 from core.evaluation.judges.paper_scores import discriminative_score, predictive_score
-from core.evaluation.judges.splits import Split, divided, divided_alike
+from core.evaluation.judges.splits import Split, divided, divided_alike, nearest_real
 from core.generators.registry import new_generator
 from core.networks.threads import one_thread
 from core.prepare.channels.layout import Channels
@@ -224,7 +224,7 @@ class Judge:
         """A line of the table: the second set against the first, whose first rows are given."""
         count, repetitions = self.options.judges, self.options.repetitions
         parts = divided(len(sets[0]), starts, self.options.length, repetitions, seed=0)
-        others = divided_alike(sets[1], sets[0], parts, seed=0)
+        others = divided_alike(nearest_real(sets[1], sets[0]), len(sets[0]), parts, seed=0)
         splits = [Split(*one, *other) for one, other in zip(parts, others, strict=True)]
         told = discriminative_score(*sets, judges=count, seed=0)
         foretold = predictive_score(*sets, judges=count, seed=0)

@@ -16,6 +16,7 @@ from core.evaluation.judges.splits import (
     divided_alike,
     halves_alike,
     halves_by_blocks,
+    nearest_real,
     random_parts,
     random_splits,
 )
@@ -71,7 +72,9 @@ def test_a_copy_is_divided_as_the_window_that_it_is_of():
     real = windows_of(walk(600, 0))
     parts = block_splits(np.arange(len(real)), STEPS, 3, seed=0)
     order = np.random.default_rng(1).permutation(len(real))
-    for (train, test), (alike, tested) in zip(parts, divided_alike(real[order], real, parts, 0), strict=True):
+    for (train, test), (alike, tested) in zip(
+        parts, divided_alike(nearest_real(real[order], real), len(real), parts, 0), strict=True
+    ):
         assert sorted(order[alike]) == sorted(train)
         assert sorted(order[tested]) == sorted(test)
 
@@ -98,7 +101,7 @@ def test_a_perfect_generators_windows_are_a_guess_to_a_judge_that_knows_the_stre
             np.mean([nearest_judge(real, fake, Split(*a, *b)) for a, b in zip(parts, others, strict=True)])
         )
 
-    assert judged(divided_alike(fake, real, parts, 0)) == pytest.approx(0.5, abs=0.05)
+    assert judged(divided_alike(nearest_real(fake, real), len(real), parts, 0)) == pytest.approx(0.5, abs=0.05)
     assert judged(random_parts(len(fake), 5, np.random.default_rng(0))) < 0.4
     assert np.mean([nearest_judge(real, real, halves_alike(part, 0)) for part in parts]) == pytest.approx(
         0.5, abs=0.05
@@ -109,11 +112,31 @@ def test_windows_that_are_near_no_stretch_are_divided_at_random(caplog):
     real = windows_of(walk(600, 0))
     parts = block_splits(np.arange(len(real)), STEPS, 2, seed=0)
     with caplog.at_level("WARNING"):
-        drawn = divided_alike(np.repeat(real[parts[0][0][:1]], 50, axis=0), real, parts, 0)
+        drawn = divided_alike(np.repeat(parts[0][0][:1], 50), len(real), parts, 0)
     assert "divided at random" in caplog.text
     for train, test in drawn:
         assert (len(train), len(test)) == (40, 10)
         assert sorted([*train, *test]) == list(range(50))
+
+
+@pytest.mark.parametrize("rows", [200, 250])
+def test_the_few_windows_of_a_short_series_are_divided_alike_too(rows, caplog):
+    """Blocks leave almost no real windows to test with; of a perfect generator's as few are near them."""
+    starts = np.arange(rows - 24 + 1)
+    parts = block_splits(starts, 24, 3, seed=0)
+    assert len(parts[0][1]) < 0.1 * len(starts)
+    with caplog.at_level("WARNING"):
+        assert [tuple(map(len, pair)) for pair in divided_alike(starts, len(starts), parts, 0)] == [
+            tuple(map(len, pair)) for pair in parts
+        ]
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("length", "stride", "windows"), [(24, 10, 20), (24, 5, 50), (10, 3, 15)])
+def test_a_division_with_an_empty_part_is_drawn_again(length, stride, windows):
+    for train, test in block_splits(stride * np.arange(windows), length, 10, seed=0):
+        assert len(train)
+        assert len(test)
 
 
 def test_halves_of_parts_are_all_of_them():

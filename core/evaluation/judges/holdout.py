@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from core.evaluation.judges.paper import Array32, PaperJudges
-from core.evaluation.judges.splits import Split, block_splits, divided, divided_alike
+from core.evaluation.judges.splits import Split, block_splits, divided, divided_alike, nearest_real
 from core.prepare.holdout import parts_by_time
 
 
@@ -100,13 +101,17 @@ class HoldOutJudging:
         length = self.held_out.shape[1]
         blocks = block_splits(self.training_starts, length, judges, seed)
         if self.synthetic_starts is None:
-            drawn = divided_alike(self.synthetic, self.training, blocks, seed)
+            drawn = divided_alike(self._nearest, len(self.training), blocks, seed)
         else:
             drawn = divided(len(self.synthetic), self.synthetic_starts, length, judges, seed)
         return {
             "synthetic": [Split(train, test, *parts) for parts in drawn],
             "training": [Split(train, test, *parts) for parts in blocks],
         }
+
+    @cached_property
+    def _nearest(self) -> NDArray[np.int64]:
+        return nearest_real(self.synthetic, self.training)
 
     def kinds(self) -> Mapping[str, Array32]:
         """What is judged against the hold-out."""

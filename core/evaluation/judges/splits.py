@@ -22,8 +22,10 @@ Parts = tuple[Index, Index]
 
 _BLOCK_WINDOWS = 4
 _FEWEST_BLOCKS = 10
+_TRIES = 10
+"""For each division by blocks: others are drawn in the place of those with an empty part."""
 _FEWEST_ALIKE = 0.25
-"""Of the windows that a random division puts in a part, at least so many must be in it by their likeness."""
+"""A part's share of the real windows times this is its share of the synthetic ones, at least."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,21 @@ def block_splits(starts: Index, length: int, count: int, seed: int) -> list[Part
     """
     blocks = _Blocks.of(starts, length)
     rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(count):
+    drawn: list[Parts] = []
+    for _ in range(count * _TRIES):
         trains = np.zeros(blocks.count, dtype=np.bool_)
         trains[rng.permutation(blocks.count)[: int(TRAIN_SHARE * blocks.count)]] = True
-        drawn.append((blocks.inside(trains), blocks.inside(~trains)))
-    sizes = [min(len(parts[part]) for parts in drawn) for part in (0, 1)]
-    if not all(sizes):
+        pair = blocks.inside(trains), blocks.inside(~trains)
+        if all(map(len, pair)):  # blocks may stand so that no window lies in those of a part
+            drawn.append(pair)
+        if len(drawn) == count:
+            break
+    if len(drawn) < count:
         raise DataError(
             f"{len(starts)} windows of {length} steps cannot be split into windows that share no row; "
             "bring more rows"
         )
+    sizes = [min(len(parts[part]) for parts in drawn) for part in (0, 1)]
     return [
         (np.sort(rng.permutation(train)[: sizes[0]]), np.sort(rng.permutation(test)[: sizes[1]]))
         for train, test in drawn
@@ -108,9 +114,19 @@ def divided(windows: int, starts: Index | None, length: int, count: int, seed: i
     return random_parts(windows, count, np.random.default_rng(seed))
 
 
-def divided_alike(
-    synthetic: NDArray[Any], real: NDArray[Any], parts: Sequence[Parts], seed: int
-) -> list[Parts]:
+def nearest_real(synthetic: NDArray[Any], real: NDArray[Any]) -> Index:
+    """The real window that each synthetic one is nearest to, shape (M,).
+
+    Args:
+        synthetic: Shape (M, T, D), in the units of the real ones.
+        real: Shape (N, T, D).
+    """
+    flat = [np.asarray(windows, dtype=np.float32).reshape(len(windows), -1) for windows in (synthetic, real)]
+    found: Index = pairwise_distances_argmin(*flat)
+    return found
+
+
+def divided_alike(nearest: Index, real: int, parts: Sequence[Parts], seed: int) -> list[Parts]:
     """Synthetic windows divided as the real ones are that they are nearest to.
 
     Real windows are divided by stretches of time. Synthetic ones divided at random stand in every stretch:
@@ -118,24 +134,25 @@ def divided_alike(
     synthetic, however good the generator is. Windows of a stretch that is in neither part are in neither.
 
     Args:
-        synthetic: Shape (M, T, D), in the units of the real ones.
-        real: Shape (N, T, D).
-        parts: Of the real windows; all drawn alike.
+        nearest: See `nearest_real`.
+        real: Real windows there are.
+        parts: Of these.
         seed: Fixes which windows are left out so that each part is of the same size every time, and how windows
             are divided, with a warning, of which too few are near to those of a part.
     """
-    flat = [np.asarray(windows, dtype=np.float32).reshape(len(windows), -1) for windows in (synthetic, real)]
-    nearest = pairwise_distances_argmin(*flat)
-    drawn = [tuple(np.flatnonzero(np.isin(nearest, part)) for part in pair) for pair in parts]
-    sizes = [min(len(pair[part]) for pair in drawn) for part in (0, 1)]
-    rng = np.random.default_rng(seed)
-    for size, share in zip(sizes, (TRAIN_SHARE, 1 - TRAIN_SHARE), strict=True):
-        if size < max(1, _FEWEST_ALIKE * share * len(synthetic)):
+    rng, drawn = np.random.default_rng(seed), list[Parts]()
+    for pair in parts:
+        train, test = (np.flatnonzero(np.isin(nearest, part)) for part in pair)
+        fewest = [max(1.0, _FEWEST_ALIKE * len(part) / real * len(nearest)) for part in pair]
+        if len(train) < fewest[0] or len(test) < fewest[1]:
             logger.warning(
-                "only %d of %d synthetic windows are near the real ones of a part: they are divided at random",
-                *(size, len(synthetic)),
+                "of %d synthetic windows %d are nearest to the %d real ones that a judge learns, %d to the %d "
+                "that test it: they are divided at random",
+                *(len(nearest), len(train), len(pair[0]), len(test), len(pair[1])),
             )
-            return random_parts(len(synthetic), len(parts), rng)
+            ((train, test),) = random_parts(len(nearest), 1, rng)
+        drawn.append((train, test))
+    sizes = [min(len(pair[part]) for pair in drawn) for part in (0, 1)]
     return [
         (np.sort(rng.permutation(train)[: sizes[0]]), np.sort(rng.permutation(test)[: sizes[1]]))
         for train, test in drawn
