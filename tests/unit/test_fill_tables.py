@@ -99,7 +99,7 @@ def test_columns_keep_their_types(tmp_path: Path) -> None:
             "group": ["a", "a"],
             "age": pa.array([30, None], pa.int8()),
             "price": pa.array([0.1, None], pa.float32()),
-            "kind": pa.array(["in", None], pa.large_string()),
+            "kind": ["in", None],
             "open": [True, None],
             "log": [1.0, None],
         }
